@@ -91,7 +91,7 @@ def test_a_key_that_is_no_column_or_not_to_be_told_apart_is_an_error(tmp_path: P
 _ROWS = st.lists(st.tuples(st.integers(0, 5) | st.none(), st.sampled_from(["a", "b", None])), min_size=1, max_size=12)
 
 
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(_ROWS, _ROWS)
 def test_a_diff_is_that_of_multisets(first: Sequence[tuple[Any, Any]], second: Sequence[tuple[Any, Any]]) -> None:
     with TemporaryDirectory() as folder:

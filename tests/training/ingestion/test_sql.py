@@ -147,3 +147,17 @@ def test_postgresql_is_never_written_and_a_wrong_password_is_not_told(
     monkeypatch.delenv("PLANT_PASSWORD")
     with pytest.raises(DataError, match="environment variable PLANT_PASSWORD is not set"):
         read(tmp_path, url=database, password_env="PLANT_PASSWORD", table="readings")
+
+
+@pytest.mark.postgres
+def test_types_of_postgresql_become_columns(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PLANT_PASSWORD", PASSWORD)
+    query = (
+        "SELECT '00000000-0000-0000-0000-000000000007'::uuid AS u, interval '1 day' AS i, ARRAY[1, 2] AS a, "
+        """'{"x": 1}'::jsonb AS j, true AS b, 1.5::numeric AS n, '\\x00ff'::bytea AS y, date '2026-01-31' AS d"""
+    )
+    found, _ = read(tmp_path, url=database, password_env="PLANT_PASSWORD", query=query)
+    [row] = found.to_pylist()
+    assert (row["u"], row["a"], row["j"]) == ("00000000-0000-0000-0000-000000000007", [1, 2], {"x": 1})
+    assert (row["b"], row["n"], row["y"], row["i"].days) == (True, 1.5, b"\x00\xff", 1)
+    assert found["d"].type == pa.date32()

@@ -152,10 +152,12 @@ def test_a_topic_of_kafka_is_read_from_its_start_to_its_end(kafka: Producer, top
 
 def test_what_is_sent_while_a_topic_is_read_is_for_the_next_reading(kafka: Producer, topic: str) -> None:
     source = KafkaSource(servers=servers(kafka), topic=topic, window={"messages": 10})
-    tables = source.tables(Reading(Path()))
-    rows = next(tables)["at"].to_pylist()
-    send(kafka, topic, range(40, 80))
-    rows += [at for table in tables for at in table["at"].to_pylist()]
+    rows = []
+    with source.receiving(Reading(Path())) as receive:  # it knows where the topic ends
+        send(kafka, topic, range(40, 80))
+        while (found := receive(10)) != "end":
+            assert found is not None
+            rows.append(json.loads(found.payload)["at"])
     assert sorted(rows) == list(range(40))
 
 
@@ -182,3 +184,16 @@ def test_a_topic_that_is_not_there_and_messages_that_are_no_rows_are_told(kafka:
         read(KafkaSource(servers="127.0.0.1:9", topic="plant", window={"messages": 1}, connect_s=0.5))
     with pytest.raises(ValueError, match="sasl.password holds a secret"):
         KafkaSource(servers="a:1", topic="b", window={"messages": 1}, settings={"sasl.password": "tidings"})
+
+
+def test_a_broker_of_kafka_that_falls_silent_is_not_the_end_of_its_topic(kafka: Producer, topic: str) -> None:
+    """The client tries to reach it for ever and says nothing, as one that was told to pause does."""
+    source = KafkaSource(servers=servers(kafka), topic=topic, window={"messages": 100}, idle_s=0.3)
+    with source.receiving(Reading(Path())) as receive:
+        receiving: Any = receive
+        consumer = receiving.__self__._consumer
+        consumer.pause(consumer.assignment())
+        with pytest.raises(
+            DataError, match="nothing came for 0.3 s, though partitions go on.*see that its brokers run"
+        ):
+            [receive(0.4) for _ in range(100)]

@@ -106,6 +106,9 @@ def test_lines_that_are_no_rows_cost_themselves_alone(read: Read) -> None:
     assert rows == [{"a": 1, "b": None}, {"a": 2, "b": 1.5}, {"a": 4, "b": None}]
     assert sorted(filter(None, refused)) == [2, 3, 5, 6]
     assert "'x' found, int64 expected" in refused[3]
+    rows, refused = read('{"a":1}\n' * 4 + '{"a":2,"new":1}\n' + '{"a":3}\n', "a.jsonl", batch_rows=2)
+    assert rows == [{"a": 1}] * 4 + [{"a": 3}]
+    assert "column new is new" in refused[5]
 
 
 @pytest.mark.parametrize(
@@ -152,7 +155,7 @@ def test_refused_rows_are_counted_beyond_those_that_are_kept(tmp_path: Path) -> 
 _CELLS = st.text(st.characters(exclude_categories=["Cs", "Cc"], include_characters='\n",'), max_size=6)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(st.tuples(st.integers(-9, 9), _CELLS.map(lambda text: f"t{text}")), min_size=1, max_size=30),
     st.integers(1, 9),

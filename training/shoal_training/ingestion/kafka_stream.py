@@ -1,5 +1,6 @@
 """Rows from topics of Kafka, by Confluent's client; nothing is committed, so that no other reader misses anything."""
 
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timezone
@@ -71,7 +72,7 @@ class KafkaSource(StreamSource):
         try:
             consumer = Consumer(self._settings(password))
             ends = self._assign(consumer)
-            yield _Receiving(consumer, ends, self.label).receive
+            yield _Receiving(consumer, ends, self.label, self.idle_s).receive
         except KafkaException as error:
             told = without(_told(error), password)
             raise DataError(f"reading {self.label}: {told}; see that it runs and may be read") from error
@@ -117,8 +118,9 @@ class KafkaSource(StreamSource):
 class _Receiving:
     """Gives messages up to where partitions end."""
 
-    def __init__(self, consumer: "Consumer", ends: Mapping[int, int] | None, label: str) -> None:
-        self._consumer, self._label = consumer, label
+    def __init__(self, consumer: "Consumer", ends: Mapping[int, int] | None, label: str, idle_s: float) -> None:
+        self._consumer, self._label, self._idle_s = consumer, label, idle_s
+        self._heard_at = time.monotonic()
         self._ends = None if ends is None else dict(ends)
 
     def receive(self, seconds: float) -> Message | Literal["end"] | None:
@@ -126,7 +128,9 @@ class _Receiving:
         while self._ends is None or self._ends:
             found = self._consumer.poll(seconds)
             if found is None:
+                self._check_heard()
                 return None
+            self._heard_at = time.monotonic()
             error = found.error()
             if error is None:
                 if self._is_wanted(found):
@@ -136,6 +140,15 @@ class _Receiving:
             elif self._ends is None:
                 return None
         return "end"
+
+    def _check_heard(self) -> None:
+        """See that silence is not taken for the end of a topic that goes on: the client tries for ever to reach it."""
+        if self._ends and time.monotonic() - self._heard_at >= self._idle_s:
+            missing = ", ".join(f"{number} to {end}" for number, end in sorted(self._ends.items()))
+            raise DataError(
+                f"reading {self._label}: nothing came for {self._idle_s:g} s, though partitions go on ({missing}); see "
+                "that its brokers run, or raise `idle_s`"
+            )
 
     def _is_wanted(self, found: "KafkaMessage") -> bool:
         """Whether a message stands before its partition's end; what comes later is for the next reading."""

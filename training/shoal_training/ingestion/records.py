@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
 
 from shoal_training.errors import DataError
 from shoal_training.ingestion.bad_places import bad_places
@@ -170,7 +171,8 @@ def _type_of(values: Sequence[Any]) -> "pa.DataType":
     """Return the type of the values; where they do not agree, that of the commonest kind of them."""
     import pyarrow as pa
 
-    values = [float(one) if isinstance(one, Decimal) else one for one in values]
+    plain = {Decimal: float, UUID: str}
+    values = [plain.get(type(one), lambda value: value)(one) for one in values]
     try:
         return pa.infer_type(values)
     except _MISFITS:
@@ -199,6 +201,8 @@ def _array(values: Sequence[Any], kind: "pa.DataType") -> "pa.Array":
 
     if pa.types.is_floating(kind):
         values = [float(one) if isinstance(one, int | Decimal) and not isinstance(one, bool) else one for one in values]
+    elif pa.types.is_string(kind):
+        values = [str(one) if isinstance(one, UUID) else one for one in values]
     elif pa.types.is_temporal(kind):
         if any(isinstance(one, int | float) for one in values):
             raise DataError("a number is no time")  # since when, and in which unit, it does not say

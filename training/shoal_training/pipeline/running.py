@@ -232,7 +232,9 @@ def _ingest(run: _Run) -> Snapshot:
     snapshot = snapshots.find((folder / SNAPSHOT_FILE).read_text())
     if snapshot is None:
         raise DataError(f"reading the data: its snapshot is gone from {snapshots.root}; run again with --fresh")
-    run.note(snapshot=snapshot.record.id)
+    refused = snapshot.record.refused_rows
+    told = (f"{refused} rows or files could not be read and were left out: shoal data show {snapshot.record.id[:12]}",)
+    run.note(snapshot=snapshot.record.id, warnings=told if refused else ())
     return snapshot
 
 
@@ -245,7 +247,7 @@ def _validate(run: _Run, snapshot: Snapshot) -> NDArray[np.bool_]:
     folder = run.step("validate", decided, lambda folder: checking.do_validate(pipeline, snapshot, folder, before))
     found = json.loads((folder / checking.VALIDATION_FILE).read_text())
     told = tuple(f"{one['check']}: {one['message']}" for one in found["checks"] if not one["passed"])
-    run.note(warnings=told, reports={**run.record.reports, **checking.reports_in(folder)})
+    run.note(warnings=(*run.record.warnings, *told), reports={**run.record.reports, **checking.reports_in(folder)})
     raise_if_failed(found)
     kept: NDArray[np.bool_] = np.load(folder / checking.KEPT_FILE)
     return kept
