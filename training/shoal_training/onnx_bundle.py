@@ -109,7 +109,7 @@ def bundle_from_onnx(
     loaded = OnnxModel(out_dir / ONNX_FILE)
     inputs = _specs(loaded.session.get_inputs(), ONNX_DATATYPES)
     outputs = _specs(loaded.session.get_outputs(), _NUMBERS)
-    about = replace(about, watched=_watched(about, inputs))
+    watched = _watched(about, inputs)
     arrays, is_batched = _arranged(samples, inputs)
     runs = OnnxModel(out_dir / ONNX_FILE, is_batched=is_batched)
     if is_batched:
@@ -126,7 +126,7 @@ def bundle_from_onnx(
         write_card(out_dir, about.card)
     names = (ONNX_FILE, CALIBRATION_FILE, TEST_FILE, CARD_FILE)
     bundle = _described(
-        about,
+        replace(about, watched=watched),
         inputs=inputs,
         outputs=outputs,
         batching=None if is_batched else "none",
