@@ -119,7 +119,7 @@ def _started(environment: Path, path: Path, library: str) -> subprocess.Popen[st
         "pattern": rf"^(?:{PATTERN})$",
     }
     environ = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    command = [environment / "bin" / "python", CHILD, path, library, json.dumps(asked)]
+    command: list[str | Path] = [environment / "bin" / "python", CHILD, path, library, json.dumps(asked)]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environ)
 
 

@@ -115,7 +115,7 @@ def bundle_from_onnx(
     loaded = OnnxModel(out_dir / ONNX_FILE)
     inputs = _specs(loaded.session.get_inputs(), ONNX_DATATYPES)
     outputs = _specs(loaded.session.get_outputs(), _NUMBERS)
-    about = replace(about, watched=_watched(about, inputs))
+    watched = _watched(about, inputs)
     arrays, is_batched = _arranged(samples, inputs)
     runs = OnnxModel(out_dir / ONNX_FILE, is_batched=is_batched)
     if is_batched:
@@ -135,7 +135,7 @@ def bundle_from_onnx(
         shutil.copyfile(path, out_dir / name)
     names = (ONNX_FILE, CALIBRATION_FILE, TEST_FILE, CARD_FILE, *(more or {}))
     bundle = _described(
-        about,
+        replace(about, watched=watched),
         inputs=inputs,
         outputs=outputs,
         batching=None if is_batched else "none",

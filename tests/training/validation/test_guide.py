@@ -13,7 +13,7 @@ from shoal_training.transforms.steps import BY_KIND as STEPS
 from shoal_training.validation.checks import BY_KIND as CHECKS
 
 GUIDE = Path(__file__).parents[3] / "docs" / "guides" / "training-validation.md"
-ROW = re.compile(r"^\| `(\w+)` \| .* \| (.*) \|$", re.MULTILINE)
+ROW = re.compile(r"^\| `(\w+)` \| [^|]* \|(.*)\|$", re.MULTILINE)
 
 
 def test_the_pipeline_of_the_guide_runs_and_leaves_out_what_it_says(tmp_path: Path) -> None:
@@ -43,6 +43,5 @@ def test_every_kind_is_in_its_table_with_its_fields(heading: str, kinds: dict[st
     assert set(rows) == set(kinds)
     for kind, fields in rows.items():
         words = re.findall(r"`(\w+)`", fields)
-        assert words[:1] == [] or words[0] in kinds[kind].model_fields, kind
         values = {"first", "last", "none", "iqr", "z_score", "isolation_forest", "PT36H"}
         assert set(words) - values <= set(kinds[kind].model_fields), kind
