@@ -113,15 +113,15 @@ def main() -> None:
     labels, rows = tables(0.0)
     mine_s, bare_s = in_turns(lambda: ours(labels, rows), lambda: bare(labels, rows, BARE))
     assert same_answers(ours(labels, rows), bare(labels, rows, BARE))
-    line("join of 20k x 1M", "s", mine_s, bare_s, "bare DuckDB 2.0 SQL", ROUNDS, "<= 1.2 x", mine_s <= 1.2 * bare_s)
+    line("join_of_20k_x_1M", "s", mine_s, bare_s, "bare DuckDB 2.0 SQL", ROUNDS, "<= 1.2 x", mine_s <= 1.2 * bare_s)
     kept = len(ours(labels, rows))
-    line("labels lost", "rows", LABELS - kept, None, "", LABELS, "0", kept == LABELS)
+    line("labels_lost", "rows", LABELS - kept, None, "", LABELS, "0", kept == LABELS)
     late_labels, late_rows = tables(0.1)
     late_s, by_hand_s = in_turns(lambda: ours(late_labels, late_rows), lambda: bare(late_labels, late_rows, GUARDED))
     assert same_answers(ours(late_labels, late_rows), bare(late_labels, late_rows, GUARDED))
     name = "bare DuckDB 2.0 SQL with the same guard"
     line(
-        "join with a tenth of the rows known late",
+        "join_with_a_tenth_of_the_rows_known_late",
         "s",
         late_s,
         by_hand_s,
@@ -150,7 +150,7 @@ def beside_feast(labels: pa.Table, rows: pa.Table) -> None:
     told = {"peer_rows": peer["rows"], "peer_peak_mb": round(peer["peak_mb"])}
     holds = 20 * mine_s <= peer["took_s"]
     line(
-        "from files to a training set",
+        "from_files_to_a_training_set",
         "s",
         mine_s,
         peer["took_s"],

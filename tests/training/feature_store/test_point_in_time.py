@@ -5,11 +5,12 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from shoal_contract.feature_views import FeatureView
 from shoal_training.errors import DataError
+from shoal_training.feature_store import matching
 from shoal_training.feature_store.point_in_time import training_set
 from shoal_training.feature_store.views import ViewRows
 
@@ -153,6 +154,12 @@ def test_a_missing_column_and_a_name_that_is_there_twice_are_told() -> None:
         training_set(labels(("a", 4)), [view(("a", 1, 1, 0.1)), view(("a", 1, 1, 0.1))])
 
 
+@pytest.fixture(autouse=True, params=[10, -1], ids=["pairs", "asof"])
+def _either_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Join by way of all pairs, and by ASOF JOIN: which of the two is a matter of numbers alone."""
+    monkeypatch.setattr(matching, "FEW_PAIRS", request.param)
+
+
 Row = tuple[str, int, int, int]
 
 
@@ -170,7 +177,7 @@ drivers = st.sampled_from("abc")
 hours = st.integers(0, 12)
 
 
-@settings(max_examples=60)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(st.tuples(drivers, hours), min_size=1, max_size=20),
     st.lists(st.tuples(drivers, hours, hours, st.integers(0, 99)), max_size=30),

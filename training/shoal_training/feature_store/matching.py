@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 Rows = npt.NDArray[np.int64]
+FEW_PAIRS: Final = 10
+"""Pairs of a label and a row of its entity, for each row, up to which it is faster to look at all of them."""
 NONE: Final = -1
 """The number of a row that there is not."""
 
@@ -76,34 +78,55 @@ class Matcher:
         Returns:
             (labels,) each, `NONE` where there is no such row. Of rows with the same key and time any one.
         """
+        self._database.register("labels", self._labels.table())
         joins, wanted = [], []
         for number, (places, keyed) in enumerate(views):
             self._database.register(f"rows{number}", keyed.table())
-            on = " AND ".join(f"l.k{place} = r{number}.k{part}" for part, place in enumerate(places))
-            joins.append(f"ASOF LEFT JOIN rows{number} r{number} ON {on} AND l.moment >= r{number}.moment")
+            joins.append(self._join(number, places, len(keyed.table())))
             wanted.append(f"r{number}.place AS found{number}")
-        self._database.register("labels", self._labels.table())
         found = self._ask(f"SELECT l.place AS label, {', '.join(wanted)} FROM labels l {' '.join(joins)}")  # noqa: S608 - numbers
         return [self._by_label(found, f"found{number}") for number in range(len(views))]
 
-    def doubles(self, number: int, used: Rows, parts: int) -> tuple[Rows, Rows]:
+    def doubles(self, number: int, used: Rows, keyed: Keyed) -> tuple[Rows, Rows]:
         """Return pairs of rows of a view with the same key and time, the first of which is used.
 
         Args:
             number: Of the view, as in `latest`.
             used: The rows that were found.
-            parts: Of its key.
+            keyed: All of its rows.
         """
-        import pyarrow as pa
-
-        self._database.register("used", pa.table({"place": np.unique(used[used != NONE])}))
-        same = [*(f"k{part}" for part in range(parts)), "moment"]
+        self._database.register("used", keyed.table().take(np.unique(used[used != NONE])))
+        same = [*(f"k{part}" for part in range(len(keyed.keys))), "moment"]
         on = " AND ".join(f"m.{one} = o.{one}" for one in same)
-        mine = f"(SELECT * FROM rows{number} SEMI JOIN used USING (place))"  # noqa: S608 - a number
         found = self._ask(
-            f"SELECT m.place AS mine, o.place AS other FROM {mine} m JOIN rows{number} o ON {on} AND m.place <> o.place"  # noqa: S608 - numbers
+            f"SELECT m.place AS mine, o.place AS other FROM rows{number} o JOIN used m ON {on} AND m.place <> o.place"  # noqa: S608 - numbers
         )
         return np.asarray(found["mine"], dtype=np.int64), np.asarray(found["other"], dtype=np.int64)
+
+    def _join(self, number: int, places: tuple[int, ...], rows: int) -> str:
+        """Return how labels are joined with a view: as of their time, or by way of all pairs where these are few.
+
+        ASOF JOIN sorts all rows; with some labels an entity it is faster to look at each pair and keep the latest.
+        """
+        on = " AND ".join(f"l.k{place} = r.k{part}" for part, place in enumerate(places))
+        if self._pairs(number, places) > FEW_PAIRS * rows:
+            named = on.replace(" r.", f" r{number}.")
+            return f"ASOF LEFT JOIN rows{number} r{number} ON {named} AND l.moment >= r{number}.moment"
+        latest = (
+            f"SELECT l.place AS label, arg_max(r.place, r.moment) AS place FROM rows{number} r "  # noqa: S608 - numbers
+            f"JOIN labels l ON {on} AND l.moment >= r.moment GROUP BY l.place"
+        )
+        return f"LEFT JOIN ({latest}) r{number} ON r{number}.label = l.place"
+
+    def _pairs(self, number: int, places: tuple[int, ...]) -> int:
+        """Return how many pairs of a label and a row have the same key."""
+        keys = ", ".join(f"k{place} AS k{part}" for part, place in enumerate(places))
+        by = ", ".join(f"k{part}" for part in range(len(places)))
+        found = self._ask(
+            f"SELECT coalesce(sum(n), 0)::BIGINT AS pairs FROM rows{number} JOIN "  # noqa: S608 - numbers
+            f"(SELECT {by}, count(*) AS n FROM (SELECT {keys} FROM labels) GROUP BY {by}) USING ({by})"
+        )
+        return int(found["pairs"][0].as_py())
 
     def latest_known(self, number: int, places: tuple[int, ...], which: Rows) -> Rows:
         """Return the number of the latest row that was known at the time of some labels, (which,) `NONE` without.

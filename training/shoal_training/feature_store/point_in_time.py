@@ -110,7 +110,7 @@ class _Matched(NamedTuple):
 
     def settled(self, matcher: Matcher, at: "pa.ChunkedArray", on_duplicates: OnDuplicates) -> "_Matched":
         """Return it with rows that were known at the labels' times, and one of those that have a double."""
-        mine, other = matcher.doubles(self.number, self.rows, len(self.places))
+        mine, other = matcher.doubles(self.number, self.rows, self.keyed)
         known = self._known()
         label_at = np.asarray(at.fill_null(0).to_numpy())
         is_late = (self.rows != NONE) & (known[self.rows] > label_at)
