@@ -37,7 +37,7 @@ CLIENT: Final = Path(__file__).parent / "artifact_parts" / "client.py"
 MEGABYTE: Final = 2**20
 GOAL: Final = 5.0
 GROWTH_GOAL_MB: Final = 100.0
-START_S: Final = 90.0
+START_S: Final = 240.0
 CALL_S: Final = 900.0
 _SAMPLED_S: Final = 0.05
 
@@ -167,8 +167,10 @@ def _resident(pids: list[int]) -> int:
 
 @contextmanager
 def _hub(folder: Path) -> Iterator[Served]:
-    hub = HubProcess(folder).start()
+    hub = HubProcess(folder)
+    hub.begin()
     try:
+        _wait_for(hub)
         profile = read_profile(folder / "profile.json")
         environ = {"MLFLOW_TRACKING_URI": profile.url, "MLFLOW_TRACKING_TOKEN": profile.token.get_secret_value()}
         if profile.ca_path is not None:
@@ -177,6 +179,19 @@ def _hub(folder: Path) -> Iterator[Served]:
         yield Served(environ, lambda: [api])
     finally:
         hub.close()
+
+
+def _wait_for(hub: HubProcess) -> None:
+    """Wait for longer than tests do: neither side is timed while it starts."""
+    deadline_s = time.monotonic() + START_S
+    while True:
+        try:
+            hub.wait_until_ready()
+        except AssertionError:
+            if time.monotonic() > deadline_s:
+                raise
+        else:
+            return
 
 
 @contextmanager
@@ -215,7 +230,7 @@ def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
     deadline_s = time.monotonic() + START_S
     while True:
         try:
-            with urlopen(url, timeout=2):  # noqa: S310 - on loopback
+            with urlopen(url, timeout=10):  # noqa: S310 - on loopback
                 return
         except (URLError, OSError) as error:
             if process.poll() is not None or time.monotonic() > deadline_s:
