@@ -85,8 +85,19 @@ def _watched(session: Session, version: Version) -> Watched:
     columns = (WindowRow.requests, WindowRow.samples, WindowRow.errors, WindowRow.labelled, WindowRow.correct)
     sums: list[Any] = [func.coalesce(func.sum(col(one)), 0) for one in columns]
     counted = func.count(func.distinct(col(WindowRow.device_id))), func.count(col(WindowRow.id))
-    devices, windows, *numbers = session.exec(select(*counted, *sums).where(*of_version)).one()
+    devices, windows, requests, samples, errors, labelled, correct = session.exec(
+        select(*counted, *sums).where(*of_version)
+    ).one()
     held = select(func.count(col(QuarantinedWindow.id))).where(
         QuarantinedWindow.model == version.model, QuarantinedWindow.version == version.number
     )
-    return Watched(devices, windows, *(int(one) for one in numbers), quarantined=session.exec(held).one())
+    return Watched(
+        devices=devices,
+        windows=windows,
+        requests=int(requests),
+        samples=int(samples),
+        errors=int(errors),
+        labelled=int(labelled),
+        correct=int(correct),
+        quarantined=session.exec(held).one(),
+    )

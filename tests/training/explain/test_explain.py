@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnxruntime
+import pyarrow as pa
 import pytest
 from sklearn.ensemble import GradientBoostingRegressor, RandomForestClassifier
 from sklearn.linear_model import LinearRegression
@@ -18,6 +19,9 @@ from shoal_training.explain.shap_values import shap_values
 from shoal_training.explain.tree_graph import trees_of
 from shoal_training.frameworks.scikit_learn import FittedEstimator
 from shoal_training.onnx_samples import OnnxModel
+from shoal_training.transforms.fit_preparation import fit_preparation
+from shoal_training.transforms.joined_graph import joined_graph
+from shoal_training.transforms.steps import OneHot, Standardize
 
 NAMES = ("noise", "strong", "weak")
 INPUTS = (TensorSpec(name="x", datatype="FP32", shape=(-1, 3)),)
@@ -153,3 +157,26 @@ def test_a_picture_has_too_many_numbers_to_explain_each(tmp_path: Path) -> None:
     assert small.names == ("x[0,0]", "x[0,1]", "x[1,0]", "x[1,1]")
     what = Explained(tmp_path / "none.onnx", "scores", inputs, ("x",), {"x": x}, None, {"x": x})
     assert explain(what, Explanation(), main_metric("regression")).notes[0].startswith("the model takes more than 256")
+
+
+def test_trees_behind_a_preparation_are_explained_by_the_table_s_columns(tmp_path: Path) -> None:
+    random = np.random.default_rng(3)
+    table = pa.table(
+        {"a": random.normal(50, 9, 300), "colour": random.choice(["red", "green"], 300), "b": random.normal(size=300)}
+    )
+    is_red = np.array(table["colour"].to_pylist()) == "red"
+    truth = (is_red ^ (table["b"].to_numpy() > 0)).astype(np.int64)
+    names = table.column_names
+    preparation = fit_preparation(table, names, [Standardize(columns=("b", "a")), OneHot()])
+    forest = RandomForestClassifier(5, max_depth=4, random_state=0).fit(preparation.prepared(table), truth)
+    graph = FittedEstimator(forest, "classification").graph()
+    path = tmp_path / "m.onnx"
+    path.write_bytes(joined_graph(preparation.graph(), graph, "x").SerializeToString())
+    arrays = preparation.arrays(table)
+    what = Explained(path, "scores", preparation.inputs, names, arrays, truth, arrays)
+    found = explain(what, Explanation(methods=("shap",), shap_rows=50), main_metric("classification"))
+    assert found.shap_method == "tree"
+    shares = {one.column: one.shap or 0.0 for one in found.importances}
+    assert set(shares) == {"a", "b", "colour"}, "columns of the table, not what the preparation made of them"
+    assert shares["a"] < shares["b"]
+    assert shares["a"] < shares["colour"], "both columns of the colour count for it"

@@ -43,6 +43,7 @@ def do_tune(rows: steps.Rows, tuning: Tuning, prepared: Path, folder: Path, work
     )
     study = search(work, part, kept, working, progress)
     write_tuning(study, work.metric, work.study, folder)
+    study.close()
     if (working / STUDY_FILE).is_file():
         shutil.copyfile(working / STUDY_FILE, folder / STUDY_FILE)
 

@@ -90,14 +90,18 @@ class Study:
         trial.set_user_attr(REASON, reason[:2000])
         self.study.tell(trial, state=self._optuna.trial.TrialState.FAIL)
 
+    def close(self) -> None:
+        """Let go of the storage."""
+        self._storage.engine.dispose()
+
     def _opened(self, name: str) -> Any:  # noqa: ANN401 - Optuna's study
         url = storage_url(self._tuning.storage, self._folder)
         arguments = {"connect_args": {"timeout": _WAIT_S}} if url.startswith("sqlite") else {"pool_pre_ping": True}
         try:
-            storage = self._optuna.storages.RDBStorage(url, engine_kwargs=arguments)
+            self._storage = self._optuna.storages.RDBStorage(url, engine_kwargs=arguments)
             directions = self._optuna.study.StudyDirection
             direction = directions.MAXIMIZE if self.is_rising else directions.MINIMIZE
-            return self._optuna.create_study(storage=storage, study_name=name, direction=direction, load_if_exists=True)
+            return self._optuna.create_study(storage=self._storage, study_name=name, direction=direction, load_if_exists=True)
         except Exception as error:  # noqa: BLE001 - the drivers' errors share no base class, and may show a password
             shown = re.sub(r"//[^@/]*@", "//…@", str(error))[:300]
             raise DataError(
