@@ -12,16 +12,10 @@ LEAST_ROWS: Final = 2
 
 
 def check_samples(train: Samples, held_out: Samples | None, context: TrainContext, *, is_flat: bool = False) -> None:
-    """See that samples fit each other and the task.
-
-    Args:
-        train: What is to be learned from.
-        held_out: What is to be measured on; None: nothing.
-        context: Names the task and the number of classes.
-        is_flat: Whether each sample has to be a row of numbers.
+    """See that samples to learn from and those to measure on fit each other and the task.
 
     Raises:
-        DataError: They do not; rows are counted from 0.
+        DataError: They do not, or are no rows of numbers where they have to be flat; rows are counted from 0.
     """
     if len(train) < LEAST_ROWS:
         raise DataError(f"training: {len(train)} rows found, expected {LEAST_ROWS} or more; give more data")
