@@ -20,7 +20,7 @@ from shoal_training.errors import LaunchError
 from shoal_training.frameworks.trainer import Fitted, Samples, TrainContext, Trainer
 from shoal_training.launchers.job import LOG_FILE, raise_error, write_job
 from shoal_training.launchers.launcher import Launcher
-from shoal_training.progress import Progress
+from shoal_training.progress import silent
 
 JOB_FOLDER: Final = "job"
 WORKER: Final = "shoal_training.launchers.worker"
@@ -70,7 +70,9 @@ class Torchrun(Launcher):
                 f"restarts at most; {folder / LOG_FILE} ends with: {_end_of(folder / LOG_FILE)}"
             )
         # What was trained is read from the last checkpoint, which says that it is finished.
-        return trainer.fit(train, held_out, replace(context, progress=told.silent, metric=told.metric))
+        fitted = trainer.fit(train, held_out, replace(context, progress=silent, metric=told.metric))
+        fitted.facts["processes"] = self.processes
+        return fitted
 
     def command(self, folder: Path) -> list[str]:
         """Return the command that trains the job of a folder."""
@@ -108,10 +110,6 @@ class _Told:
         if (name, step) not in self._known:
             self._known.add((name, step))
             self._context.metric(name, value, step)
-
-    @property
-    def silent(self) -> Progress:
-        return lambda _stage, _done, _total: None
 
 
 @contextmanager
