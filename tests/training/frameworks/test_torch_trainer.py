@@ -14,6 +14,9 @@ from tests.training.frameworks.trainers import blobs, changed, line
 
 from shoal_training.errors import DataError, MemoryNeededError, NetworkError
 from shoal_training.frameworks.checkpoints import CHECKPOINT_FILE, held_for_training
+from shoal_training.frameworks.networks import Mlp
+from shoal_training.frameworks.torch_engine import TorchEngine
+from shoal_training.frameworks.torch_networks import build_torch
 from shoal_training.frameworks.torch_trainer import FittedTorch, Torch
 from shoal_training.frameworks.trainer import History, Samples, TrainContext
 
@@ -28,6 +31,30 @@ def fit(
     fitted = Torch.model_validate(SMALL | fields).fit(blobs(96) if train is None else train, None, given)
     assert isinstance(fitted, FittedTorch)
     return fitted
+
+
+def test_it_learns_the_weights_of_a_loop_that_is_written_by_hand(tmp_path: Path) -> None:
+    train = blobs(96)
+    fitted = fit(tmp_path, epochs=3)
+    torch.manual_seed(1)
+    network = build_torch(Mlp(hidden=(8,)), {}, (4,), 3)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=0.0)
+    x, y = torch.from_numpy(train.x), torch.from_numpy(train.y)
+    for epoch in range(3):
+        for rows in torch.randperm(96, generator=torch.Generator().manual_seed(1 + epoch)).split(16):
+            (torch.nn.functional.cross_entropy(network(x[rows]), y[rows], reduction="sum") / 16).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+    for ours, theirs in zip(fitted.network.parameters(), network.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
+
+
+def test_each_epoch_has_an_order_of_its_own_of_all_rows() -> None:
+    network = build_torch(Mlp(hidden=()), {}, (4,), 3)
+    engine = TorchEngine(network, Torch.model_validate(SMALL), blobs(40), {}, torch.device("cpu"), 1)
+    first, second, again = (engine.order(epoch).tolist() for epoch in (0, 1, 0))
+    assert first == again != second
+    assert sorted(first) == sorted(second) == list(range(40))
 
 
 @pytest.mark.parametrize("weight", [None, np.linspace(1, 3, 96, dtype=np.float32)])
