@@ -41,8 +41,10 @@ def test_it_learns_the_weights_of_a_loop_that_is_written_by_hand(tmp_path: Path)
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=0.0)
     x, y = torch.from_numpy(train.x), torch.from_numpy(train.y)
     for epoch in range(3):
-        for rows in torch.randperm(96, generator=torch.Generator().manual_seed(1 + epoch)).split(16):
-            (torch.nn.functional.cross_entropy(network(x[rows]), y[rows], reduction="sum") / 16).backward()
+        order = torch.randperm(96, generator=torch.Generator().manual_seed(1 + epoch))
+        for rows in torch.split(order, 16):
+            loss: Any = torch.nn.functional.cross_entropy(network(x[rows]), y[rows], reduction="sum")
+            (loss / 16).backward()
             optimizer.step()
             optimizer.zero_grad()
     for ours, theirs in zip(fitted.network.parameters(), network.parameters(), strict=True):

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 import numpy as np
+from pydantic import Field
 
 from shoal_compression.output_folder import held_alone, make_folder, says_unwritable
 from shoal_compression.values import Record
@@ -37,7 +38,7 @@ class Standing(Record):
     """Over these steps, and what they weigh together."""
     loss_weight: float = 0.0
     watch: Watch = Watch()
-    history: dict[str, list[tuple[int, float]]] = {}
+    history: dict[str, list[tuple[int, float]]] = Field(default_factory=dict)
     """What was measured so far, by name: epochs and values."""
     is_finished: bool = False
 
