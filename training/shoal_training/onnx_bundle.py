@@ -116,8 +116,11 @@ def bundle_from_onnx(
         runs.check_apart(arrays)
     held = arrays if held_out is None else _arranged(held_out, inputs)[0]
     truth = (samples if held_out is None else held_out).get(LABELS_KEY)
-    is_told = bool(about.metrics) or truth is None
-    metrics = dict(about.metrics) if is_told else {"accuracy": _accuracy(runs, held, truth, outputs[0].name)}
+    metrics = (
+        dict(about.metrics)
+        if about.metrics or truth is None
+        else {"accuracy": _accuracy(runs, held, truth, outputs[0].name)}
+    )
     kept = _plain(arrays)
     np.savez_compressed(out_dir / CALIBRATION_FILE, allow_pickle=False, **kept)
     if truth is not None:
