@@ -42,3 +42,8 @@ def test_texts_that_are_the_same_are_found_wherever_they_lie(chunks: list[list[s
     counts = Counter(texts)
     expected = [at for at, text in enumerate(texts) if counts[text] > 1]
     assert bad_rows(found(pa.table({"id": column}), "unique", columns=["id"], keep="none")) == expected
+
+
+def test_an_empty_text_is_the_same_beside_others_and_alone() -> None:
+    column = pa.chunked_array([pa.array(["", "long enough"]), pa.array([""])])
+    assert bad_rows(found(pa.table({"id": column}), "unique", columns=["id"])) == [2]
