@@ -1,4 +1,4 @@
-"""One ONNX graph of a preparation and a model, so that a device computes both, and nothing is kept alike by hand."""
+"""One ONNX graph of a preparation and a model: a device computes both, and nothing is kept alike by hand."""
 
 from typing import Any
 
