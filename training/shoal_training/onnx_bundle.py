@@ -116,11 +116,9 @@ def bundle_from_onnx(
         runs.check_apart(arrays)
     held = arrays if held_out is None else _arranged(held_out, inputs)[0]
     truth = (samples if held_out is None else held_out).get(LABELS_KEY)
-    metrics = (
-        dict(about.metrics)
-        if about.metrics or truth is None
-        else {"accuracy": _accuracy(runs, held, truth, outputs[0].name)}
-    )
+    metrics = dict(about.metrics)
+    if truth is not None and not metrics:
+        metrics["accuracy"] = _accuracy(runs, held, truth, outputs[0].name)
     kept = _plain(arrays)
     np.savez_compressed(out_dir / CALIBRATION_FILE, allow_pickle=False, **kept)
     if truth is not None:

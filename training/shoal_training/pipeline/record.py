@@ -6,7 +6,7 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from pydantic import AwareDatetime
+from pydantic import AwareDatetime, Field
 
 from shoal_compression.values import Record
 from shoal_training.source_code import CodeRecord
@@ -68,7 +68,7 @@ class RunRecord(Record):
     environment: Environment
     artifacts: dict[str, str] = {}
     """SHA-256 of the bundle's files by name."""
-    reports: dict[str, str] = {}
+    reports: dict[str, str] = Field(default_factory=dict)
     """Files for people by name: `validation`, the page of what checks have found, and `quarantine`, the rows left out."""
     bundle: str = ""
     """The folder that was made."""
