@@ -88,10 +88,8 @@ def _original(
     model = next(iter(models.values()))
     texts = [spec.name for spec in model.inputs if spec.datatype == "BYTES"]
     if texts:
-        raise SourceError(
-            f"reading {name}: its input {texts[0]} takes texts, and recipes compress models of numbers; keep the file as "
-            "it is, by the technique unmodified"
-        )
+        found = f"its input {texts[0]} takes texts, and recipes compress models of numbers"
+        raise SourceError(f"reading {name}: {found}; keep the file as it is, by the technique unmodified")
     seen = _read(calibration, model)
     held_out = _read(test, model) if test else None
     if held_out is None:

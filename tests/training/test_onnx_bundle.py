@@ -142,6 +142,18 @@ def test_texts_are_kept_without_pickles_and_not_watched(kind: Any, tmp_path: Pat
         assert kept["word"].tolist() == [["up"], ["down"]]
 
 
+def test_a_model_of_texts_alone_has_nothing_to_watch(tmp_path: Path) -> None:
+    keys = {"keys_strings": ["up"], "values_floats": [1.0], "default_float": 0.0}
+    nodes = [helper.make_node("LabelEncoder", ["word"], ["y"], domain="ai.onnx.ml", **keys)]
+    graph = helper.make_graph(nodes, "made", [value("word", ["n", 1], TensorProto.STRING)], [value("y", ["n", 1])])
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("ai.onnx.ml", 3)], ir_version=8),
+        tmp_path / "m.onnx",
+    )
+    with pytest.raises(BundleError, match="all of its inputs take texts"):
+        bundle_from_onnx(tmp_path / "m.onnx", {"word": np.array([["up"]])}, tmp_path / "out", About("t", "ada"))
+
+
 def test_texts_can_not_be_watched_and_are_no_numbers(tmp_path: Path) -> None:
     path, words = with_text(tmp_path / "text.onnx"), np.array([["up"]] * 20)
     with pytest.raises(BundleError, match="word takes texts, which are not watched"):

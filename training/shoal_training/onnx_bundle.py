@@ -182,14 +182,12 @@ def _watched(about: About, inputs: tuple[TensorSpec, ...]) -> tuple[str, ...]:
     numbers = tuple(spec.name for spec in inputs if spec.name not in texts)
     wrong = sorted(texts & set(about.watched))
     if wrong:
-        raise BundleError(
-            f"making the bundle of {about.name}: {wrong[0]} takes texts, which are not watched; leave it out"
-        )
+        found = f"{wrong[0]} takes texts, which are not watched"
+        raise BundleError(f"making the bundle of {about.name}: {found}; leave it out")
     if not numbers:
-        raise BundleError(
-            f"making the bundle of {about.name}: all of its inputs take texts, and devices watch numbers for drift; give "
-            "it an input of numbers, such as a column of a text's length"
-        )
+        found = "all of its inputs take texts, and devices watch numbers for drift"
+        remedy = "give it an input of numbers, such as a text's length"
+        raise BundleError(f"making the bundle of {about.name}: {found}; {remedy}")
     return about.watched or (numbers if texts else ())
 
 

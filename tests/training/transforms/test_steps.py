@@ -67,6 +67,24 @@ def test_seconds_since_1970_keep_their_minutes_although_models_compute_in_32_bit
     np.testing.assert_array_equal(Both(preparation).on_a_device(table), expected)
 
 
+@pytest.mark.parametrize(
+    ("at", "expected"),
+    [
+        ("2000-02-29T12:00:00", [2000, 2, 29, 1]),
+        ("1900-02-28T23:59:59", [1900, 2, 28, 2]),
+        ("1900-03-01T00:00:00", [1900, 3, 1, 3]),
+        ("1969-12-31T23:59:59", [1969, 12, 31, 2]),
+        ("0001-01-01T00:00:00", [1, 1, 1, 0]),
+        ("9999-12-31T23:59:59", [9999, 12, 31, 4]),
+    ],
+)
+def test_days_at_the_turns_of_the_calendar_are_the_same_both_ways(at: str, expected: list[int]) -> None:
+    table = pa.table({"at": pa.array([at]).cast(pa.timestamp("s"))})
+    preparation = fitted(table, step("date_parts", parts=["year", "month", "day", "weekday"]))
+    np.testing.assert_array_equal(preparation.prepared(table), [expected])
+    np.testing.assert_array_equal(Both(preparation).on_a_device(table), [expected])
+
+
 def test_an_hour_is_counted_where_the_clock_hangs() -> None:
     table = pa.table({"at": pa.array([datetime(2026, 1, 1, 23, tzinfo=timezone.utc)])})
     preparation = fitted(table, step("date_parts", parts=["day", "hour"], utc_offset_hours=2))

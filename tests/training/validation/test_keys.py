@@ -31,3 +31,19 @@ def test_keys_of_two_columns_are_compared_whole(rows: list[tuple[int | None, str
     counts = Counter(row for row in rows if None not in row)
     expected = [at for at, row in enumerate(rows) if counts[row] > 1]
     assert bad_rows(found(table, "unique", columns=["n", "s"], keep="none")) == expected
+
+
+@given(
+    st.lists(st.lists(st.sampled_from(["", "a", "ab", "abcdefgh", "abcdefghi", "Zoé", "b" * 65]) | st.text(max_size=9)))
+)
+def test_texts_that_are_the_same_are_found_wherever_they_lie(chunks: list[list[str]]) -> None:
+    column = pa.chunked_array([pa.array(["x", *chunk], pa.string()).slice(1) for chunk in chunks], pa.string())
+    texts = [text for chunk in chunks for text in chunk]
+    counts = Counter(texts)
+    expected = [at for at, text in enumerate(texts) if counts[text] > 1]
+    assert bad_rows(found(pa.table({"id": column}), "unique", columns=["id"], keep="none")) == expected
+
+
+def test_an_empty_text_is_the_same_beside_others_and_alone() -> None:
+    column = pa.chunked_array([pa.array(["", "long enough"]), pa.array([""])])
+    assert bad_rows(found(pa.table({"id": column}), "unique", columns=["id"])) == [2]

@@ -46,8 +46,10 @@ def _of_chunk(chunk: "pa.StringArray") -> Words | None:
     for at in range(0, most, _WORD):
         left = np.clip(sizes - at, 0, _WORD).astype(np.uint64)
         word = words[np.minimum(starts + at, len(words) - 1)] & _LOWEST[left.astype(np.int64)]
-        found = (found ^ word) * _MULTIPLIERS[1]
-        found ^= found >> _SHIFT
+        mixed = (found ^ word) * _MULTIPLIERS[1]
+        mixed ^= mixed >> _SHIFT
+        # A text that has ended stays as it is: how long others are, chunk by chunk, must not change its hash.
+        found = np.where(left > 0, mixed, found)
     return found
 
 
