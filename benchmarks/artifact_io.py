@@ -7,6 +7,7 @@ leaves open whether the goals hold. The hub answers over HTTPS, as it does; MLfl
 import argparse
 import json
 import os
+import signal
 import socket
 import statistics
 import subprocess
@@ -15,7 +16,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.error import URLError
@@ -215,7 +216,10 @@ def _peer(environment: Path, folder: Path) -> Iterator[Served]:
         yield Served({"MLFLOW_TRACKING_URI": url}, lambda: _family(process.pid))
     finally:
         process.terminate()
-        process.wait(timeout=60)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=30)
+        with suppress(ProcessLookupError):  # its processes can outlive it, and would be measured with what comes next
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def _family(pid: int) -> list[int]:
