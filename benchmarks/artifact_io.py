@@ -7,6 +7,7 @@ leaves open whether the goals hold. The hub answers over HTTPS, as it does; MLfl
 import argparse
 import json
 import os
+import signal
 import socket
 import statistics
 import subprocess
@@ -15,7 +16,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.error import URLError
@@ -32,7 +33,7 @@ from tests.simulators.hub_process import HubProcess  # noqa: E402 - after the pa
 from shoal_client.profile import read_profile  # noqa: E402 - after the path
 
 PINS: Final = ("mlflow==3.17.2",)
-PEER: Final = "MLflow 3.17.2, mlflow server --serve-artifacts"
+PEER: Final = "MLflow 3.17.2, mlflow server --serve-artifacts --workers 1"
 CLIENT: Final = Path(__file__).parent / "artifact_parts" / "client.py"
 MEGABYTE: Final = 2**20
 GOAL: Final = 5.0
@@ -200,7 +201,8 @@ def _peer(environment: Path, folder: Path) -> Iterator[Served]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = int(listener.getsockname()[1])
     command = [str(environment / "bin" / "mlflow"), "server", "--host", "127.0.0.1", "--port", str(port)]
-    command += ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--serve-artifacts"]
+    # One worker serves one client as well as four, and is not ended by its supervisor on a machine that is busy.
+    command += ["--workers", "1", "--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--serve-artifacts"]
     command += ["--artifacts-destination", str(folder / "artifacts")]
     path = f"{environment / 'bin'}:{os.environ['PATH']}"
     with (folder / "log").open("wb") as log:
@@ -214,7 +216,10 @@ def _peer(environment: Path, folder: Path) -> Iterator[Served]:
         yield Served({"MLFLOW_TRACKING_URI": url}, lambda: _family(process.pid))
     finally:
         process.terminate()
-        process.wait(timeout=60)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=30)
+        with suppress(ProcessLookupError):  # its processes can outlive it, and would be measured with what comes next
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def _family(pid: int) -> list[int]:

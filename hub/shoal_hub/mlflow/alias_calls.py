@@ -18,7 +18,7 @@ from shoal_hub.registry.tracked import find_tracked_model, find_tracked_version
 from shoal_hub.registry.versions import RESERVED_REFS, set_alias
 from shoal_hub.requests import Text
 
-router = APIRouter(prefix="/registered-models/alias", route_class=MlflowRoute)
+router = APIRouter(prefix="/registered-models/alias", route_class=MlflowRoute, include_in_schema=False)
 
 _ALIAS: Final = re.compile(r"[\w-]{1,255}")
 _NUMBER: Final = re.compile(r"v?\d+", re.IGNORECASE)

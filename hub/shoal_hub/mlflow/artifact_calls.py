@@ -25,8 +25,8 @@ from shoal_hub.requests import Text
 from shoal_hub.tracking.files import Listed, check_path, delete_files, find_file, keep_file, list_folder
 from shoal_hub.tracking.runs import find_run
 
-router = APIRouter(route_class=MlflowRoute)
-listing_router = APIRouter(route_class=MlflowRoute)
+router = APIRouter(route_class=MlflowRoute, include_in_schema=False)
+listing_router = APIRouter(route_class=MlflowRoute, include_in_schema=False)
 _BYTES: Final = "application/octet-stream"
 
 

@@ -18,7 +18,7 @@ from shoal_hub.tracking.experiments import View
 from shoal_hub.tracking.tables import Experiment
 from shoal_hub.tracking.tags import delete_tag, set_tags, tags_of
 
-router = APIRouter(prefix="/experiments", route_class=MlflowRoute)
+router = APIRouter(prefix="/experiments", route_class=MlflowRoute, include_in_schema=False)
 
 
 class CreateExperiment(Body):

@@ -21,7 +21,7 @@ from shoal_hub.tracking.tables import LoggedModel, ModelStatus
 from shoal_hub.tracking.tags import delete_tag, set_tags, tags_of
 from shoal_hub.tracking.values import log_params, metrics_of_models, params_of
 
-router = APIRouter(prefix="/logged-models", route_class=MlflowRoute)
+router = APIRouter(prefix="/logged-models", route_class=MlflowRoute, include_in_schema=False)
 
 _NUMBERS: Final[dict[int, ModelStatus]] = {
     1: "LOGGED_MODEL_PENDING",

@@ -34,7 +34,7 @@ from shoal_hub.tracking.runs import find_active, find_run, set_run_tags
 from shoal_hub.tracking.tags import tags_of
 from shoal_hub.tracking.values import history_of, log_metrics, log_params
 
-router = APIRouter(route_class=MlflowRoute)
+router = APIRouter(route_class=MlflowRoute, include_in_schema=False)
 
 CONTEXT: Final = "mlflow.data.context"
 MODELS_TAG: Final = "mlflow.log-model.history"

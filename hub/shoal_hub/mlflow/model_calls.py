@@ -23,7 +23,7 @@ from shoal_hub.tracking.filters import read_filter, read_order
 from shoal_hub.tracking.pages import read_page
 from shoal_hub.tracking.tags import delete_tag, set_tags
 
-router = APIRouter(prefix="/registered-models", route_class=MlflowRoute)
+router = APIRouter(prefix="/registered-models", route_class=MlflowRoute, include_in_schema=False)
 
 _MODEL: Final = Searched(
     kind="model",

@@ -25,7 +25,7 @@ from shoal_hub.requests import Text
 from shoal_hub.tracking.files import check_room, keep_file
 from shoal_hub.tracking.uploads import begin_upload, check_part, end_upload, join_parts, keep_part
 
-router = APIRouter(route_class=MlflowRoute)
+router = APIRouter(route_class=MlflowRoute, include_in_schema=False)
 
 _HEADER: Final = "x-shoal-upload"
 _PARTS: Final = "/parts"

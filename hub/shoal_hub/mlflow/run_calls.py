@@ -15,7 +15,7 @@ from shoal_hub.tracking.experiments import View, find_experiment, to_ms
 from shoal_hub.tracking.tables import DEFAULT_EXPERIMENT, RunStatus
 from shoal_hub.tracking.tags import delete_tag
 
-router = APIRouter(prefix="/runs", route_class=MlflowRoute)
+router = APIRouter(prefix="/runs", route_class=MlflowRoute, include_in_schema=False)
 
 
 class CreateRun(Body):

@@ -6,8 +6,8 @@ from shoal_hub.mlflow.callers import Caller, Reader
 from shoal_hub.mlflow.route import EndpointError, MlflowRoute
 from shoal_hub.mlflow.wire import Json
 
-router = APIRouter(route_class=MlflowRoute)
-last_router = APIRouter(route_class=MlflowRoute)
+router = APIRouter(route_class=MlflowRoute, include_in_schema=False)
+last_router = APIRouter(route_class=MlflowRoute, include_in_schema=False)
 
 
 @router.get("/mlflow/server-info")

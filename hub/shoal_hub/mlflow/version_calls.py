@@ -33,7 +33,7 @@ from shoal_hub.tracking.filters import read_filter, read_order
 from shoal_hub.tracking.pages import read_page
 from shoal_hub.tracking.tags import delete_tag, set_tags
 
-router = APIRouter(prefix="/model-versions", route_class=MlflowRoute)
+router = APIRouter(prefix="/model-versions", route_class=MlflowRoute, include_in_schema=False)
 
 _COMMENT: Final = "by a client of MLflow's API"
 _VERSION: Final = Searched(
