@@ -55,6 +55,7 @@ class PlainWindows:
             if count < window.size or count % window.every:
                 return []
             return [self._row(entity, known.events[-window.size :], None)]
+        assert isinstance(window, TimeWindow), "sessions have a definition of their own in test_sessions"
         step, late = window.every_ms * 1_000_000, window.lateness_ms * 1_000_000
         if known.front is not None and time_ns // step < (known.front - late) // step:
             self.late += 1
@@ -63,12 +64,13 @@ class PlainWindows:
         return self._advance(entity, max(time_ns, known.front if known.front is not None else time_ns), window)
 
     def advance(self, now_ns: int) -> list[Row]:
-        if isinstance(self.definition.window, CountWindow):
+        window = self.definition.window
+        if not isinstance(window, TimeWindow):
             return []
         found = []
         for entity, known in self.known.items():
             front = max(now_ns, known.front if known.front is not None else now_ns)
-            found += self._advance(entity, front, self.definition.window)
+            found += self._advance(entity, front, window)
         return found
 
     def _advance(self, entity: str, front: int, window: TimeWindow) -> list[Row]:

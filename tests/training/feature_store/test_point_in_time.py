@@ -177,7 +177,7 @@ drivers = st.sampled_from("abc")
 hours = st.integers(0, 12)
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(st.tuples(drivers, hours), min_size=1, max_size=20),
     st.lists(st.tuples(drivers, hours, hours, st.integers(0, 99)), max_size=30),

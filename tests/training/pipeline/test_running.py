@@ -147,10 +147,10 @@ def test_a_run_is_recorded_with_what_made_it_also_where_it_fails(run: Run, tmp_p
 def test_rows_that_fail_a_check_end_the_run_or_are_left_out(run: Run, tmp_path: Path, table: pa.Table) -> None:
     holes = pa.array([None if at % 10 == 0 else one for at, one in enumerate(table["y"].to_pylist())])
     pq.write_table(table.set_column(table.num_columns - 1, "y", holes), tmp_path / "rows.parquet")
-    with pytest.raises(ValidationFailedError, match="57 of 569 rows have no y"):
+    with pytest.raises(ValidationFailedError, match="57 of 569 rows: y is missing"):
         run()
     quarantined = run(TEXT.replace("columns: [y]", "columns: [y], action: quarantine"))
-    assert quarantined.warnings == ("57 of 569 rows have no y",)
+    assert quarantined.warnings == ("57 of 569 rows: y is missing",)
     with np.load(Path(quarantined.bundle) / "test.npz") as held:
         assert len(held["y"]) == 103
     reports = [json.loads(path.read_text()) for path in (tmp_path / "store").glob("steps/*/validation.json")]
