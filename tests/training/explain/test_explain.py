@@ -179,4 +179,32 @@ def test_trees_behind_a_preparation_are_explained_by_the_table_s_columns(tmp_pat
     shares = {one.column: one.shap or 0.0 for one in found.importances}
     assert set(shares) == {"a", "b", "colour"}, "columns of the table, not what the preparation made of them"
     assert shares["a"] < shares["b"]
-    assert shares["a"] < shares["colour"], "both columns of the colour count for it"
+    assert shares["a"] < shares["colour"]
+    columns = ModelColumns.of(preparation.inputs, names, arrays)
+    assert columns is not None
+    matrix = columns.matrix(arrays)
+    values = shap_values(path, lambda x: x, columns, matrix[:30], matrix[200:260], seconds=60, seed=0).values
+    said = OnnxModel(path, ["scores"]).runs(arrays)
+    scores = np.concatenate([one["scores"] for one in said])[:, 1:].astype(np.float64)
+    expected = scores[:30] - scores[200:260].mean(axis=0)
+    assert values.sum(axis=1) == pytest.approx(expected, abs=1e-4), "both columns of the colour count for it"
+
+
+def test_branches_below_a_threshold_are_told_from_those_at_it(tmp_path: Path) -> None:
+    whole = np.random.default_rng(5).integers(-3, 4, size=(300, 3)).astype(np.float32)
+    forest = RandomForestClassifier(8, max_depth=5, random_state=0).fit(whole, whole[:, 1] + whole[:, 2] > 0)
+    graph = FittedEstimator(forest, "classification").graph()
+    [node] = [one for one in graph.graph.node if one.op_type == "TreeEnsembleClassifier"]
+    for attribute in node.attribute:
+        if attribute.name == "nodes_modes":
+            attribute.strings[:] = [b"BRANCH_LT" if one == b"BRANCH_LEQ" else one for one in attribute.strings]
+        if attribute.name == "nodes_values":
+            attribute.floats[:] = [float(np.ceil(one)) for one in attribute.floats]  # values lie at thresholds
+    path = tmp_path / "m.onnx"
+    path.write_bytes(graph.SerializeToString())
+    columns = ModelColumns.of(INPUTS, NAMES, {"x": whole})
+    assert columns is not None
+    matrix = columns.matrix({"x": whole})
+    found = shap_values(path, lambda x: x, columns, matrix[:40], matrix[200:260], seconds=60, seed=0)
+    said = onnxruntime.InferenceSession(path).run(None, {"x": whole})[0][:, 1:].astype(np.float64)
+    assert found.values.sum(axis=1) == pytest.approx(said[:40] - said[200:260].mean(axis=0), abs=1e-4)

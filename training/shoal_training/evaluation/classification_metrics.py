@@ -17,7 +17,7 @@ from shoal_training.onnx_samples import Array
 
 _SUM_OFF: Final = 1e-2
 """By how much scores of a row may miss 1 and still be probabilities."""
-_MANY_CLASSES: Final = 10
+_MANY_CLASSES: Final = 4
 """An area a class is slow: with more classes a share of the resamples is looked at."""
 _LEAST_SCORE: Final = 1e-15
 

@@ -14,7 +14,7 @@ from shoal_training.onnx_samples import Array
 
 RESAMPLES: Final = 1000
 LEAST_RESAMPLES: Final = 100
-MOST_DRAWS: Final = 200_000_000
+MOST_DRAWS: Final = 20_000_000
 """Rows of all resamples together: of many rows there are fewer resamples, which their intervals need less."""
 _BLOCK_VALUES: Final = 8_000_000
 _LEAST_DEFINED: Final = 0.9

@@ -23,8 +23,6 @@ from shoal_training.onnx_samples import Array, OnnxModel
 
 _BLOCK: Final = 10
 """Rows between two looks at the clock."""
-_SHUFFLED: Final = 64
-"""Rows that tell which numbers of the prepared ones a column decides."""
 _FINITE: Final = float(np.finfo(np.float32).max)
 
 Values = NDArray[np.float64]
@@ -92,7 +90,7 @@ def _of_trees(
     path: Path, trees: TreeModel, columns: ModelColumns, rows: Values, background: Values
 ) -> ShapValues | None:
     """Return exact values; None: some prepared number hangs on two columns, so that it is nobody's."""
-    owners = _owners(path, trees.entered, columns, background)
+    owners = _owners(path, trees.entered, columns, np.concatenate([background, rows]))
     if owners is None:
         return None
     entering = _entering(path, trees.entered, columns, rows)
@@ -109,12 +107,11 @@ def _of_trees(
     return ShapValues(summed, rows, "tree", "sum of the trees" if trees.is_margin else "score")
 
 
-def _owners(path: Path, entered: str, columns: ModelColumns, background: Values) -> NDArray[np.int64] | None:
-    """Return the one column that decides each prepared number, -1 for none; None: two decide one.
+def _owners(path: Path, entered: str, columns: ModelColumns, rows: Values) -> NDArray[np.int64] | None:
+    """Return the one column that decides each prepared number of all rows, -1 for none; None: two decide one.
 
     A preparation reorders, splits and joins columns; shuffling one shows what follows it.
     """
-    rows = background[:_SHUFFLED]
     plain = _entering(path, entered, columns, rows)
     owners = np.full(plain.shape[1], -1, dtype=np.int64)
     for at in range(len(columns.names)):

@@ -101,7 +101,9 @@ class Study:
             self._storage = self._optuna.storages.RDBStorage(url, engine_kwargs=arguments)
             directions = self._optuna.study.StudyDirection
             direction = directions.MAXIMIZE if self.is_rising else directions.MINIMIZE
-            return self._optuna.create_study(storage=self._storage, study_name=name, direction=direction, load_if_exists=True)
+            return self._optuna.create_study(
+                storage=self._storage, study_name=name, direction=direction, load_if_exists=True
+            )
         except Exception as error:  # noqa: BLE001 - the drivers' errors share no base class, and may show a password
             shown = re.sub(r"//[^@/]*@", "//…@", str(error))[:300]
             raise DataError(
