@@ -18,6 +18,7 @@ from shoal_hub.errors import SettingsError
 from shoal_hub.observe.settings import ObserveSettings
 from shoal_hub.operators.oidc_roles import parse_roles
 from shoal_hub.setting import setting as _setting
+from shoal_hub.tracking.settings import TrackingSettings
 
 Port = Annotated[int, Field(ge=0, le=65_535)]
 
@@ -29,7 +30,7 @@ def is_safe_url(url: str) -> bool:
     return (parts.scheme == "https" and bool(parts.hostname)) or is_local
 
 
-class Settings(AlertSettings, HistorySettings, ObserveSettings):
+class Settings(AlertSettings, HistorySettings, ObserveSettings, TrackingSettings):
     """The hub's settings; `Settings.read(os.environ)` reads them from `SHOAL_*`. Port 0 takes any free port."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -194,16 +195,6 @@ class Settings(AlertSettings, HistorySettings, ObserveSettings):
         10 * 2**30,
         "bytes",
         "What answers of batch jobs of all devices may take at the hub; beyond it none are taken.",
-        ge=0,
-    )
-    tracking_max_file_bytes: int = _setting(
-        "SHOAL_TRACKING_MAX_FILE_BYTES", 16 * 2**30, "bytes", "Largest file that a run may log at the hub.", ge=2**20
-    )
-    tracking_max_bytes: int = _setting(
-        "SHOAL_TRACKING_MAX_BYTES",
-        100 * 2**30,
-        "bytes",
-        "What files of all runs may take at the hub; beyond it none is taken.",
         ge=0,
     )
     compression_max_bytes: int = _setting(

@@ -3,8 +3,8 @@
 The hypothesis is a distance, not a point: that each watched share (`watched_shares`) is, whatever came before, within
 a tolerance of the reference's, whose own error of sampling is added. Against it, each share is bet on in both
 directions by likelihood ratios of binomials, tempered by how much windows vary beyond what independent values would;
-bets of several sizes begin at several times. Their weighted mean is an e-process: it ever reaches 1 / alpha with probability at
-most alpha. Sources: Wald 1945; Shafer, JRSS A 184, 2021 (bets as tests); Ramdas, Gruenwald, Vovk and Shafer,
+bets of several sizes begin at several times. Their weighted mean is an e-process: it ever reaches 1 / alpha with
+probability at most alpha. Sources: Wald 1945; Shafer, JRSS A 184, 2021 (bets as tests); Ramdas, Gruenwald, Vovk and Shafer,
 Statistical Science 38, 2023; `e_values` for starts and for many features at once.
 
 What it leans on: that the variation of windows is seen by comparing neighbours, which holds while what makes them vary
@@ -214,8 +214,7 @@ class DriftEvidence:
     def values(self) -> NDArray[np.float64]:
         """Return the e-value of each feature now, (features,) float64; 0 until bets have begun."""
         mean = self._capital.mean(axis=(0, 1), dtype=np.float64)
-        values: NDArray[np.float64] = np.bincount(self._watched.feature, mean * self._weight, self._watched.features)
-        return values
+        return np.bincount(self._watched.feature, mean * self._weight, self._watched.features).astype(np.float64)
 
     def _bet(self, shares: Shares) -> None:
         since = self.windows - self._settings.warm_up_windows - 1

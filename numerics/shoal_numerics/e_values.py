@@ -22,7 +22,7 @@ _START_SCALE = 3.4177
 
 
 def start_weight(start: int) -> float:
-    """Return the weight of the process that begins at a start, counted from 1: 1 / (n ln² n), scaled, of n = start + 30.
+    """Return the weight of what begins at a start, counted from 1: 1 / (n ln² n), scaled, of n = start + 30.
 
     All weights sum to at most 1, so that a mixture over starts is an e-process again; a late start costs little more
     than the logarithm of its number. Source: Shin, Ramdas and Rinaldo, E-detectors, NEJSDS 2023 (mixing over starts).

@@ -19,9 +19,10 @@ from shoal_training.explain.shap_values import shap_values
 from shoal_training.explain.tree_graph import trees_of
 from shoal_training.frameworks.scikit_learn import FittedEstimator
 from shoal_training.onnx_samples import OnnxModel
+from shoal_training.transforms.categories import OneHot
 from shoal_training.transforms.fit_preparation import fit_preparation
 from shoal_training.transforms.joined_graph import joined_graph
-from shoal_training.transforms.steps import OneHot, Standardize
+from shoal_training.transforms.scaling import Standardize
 
 NAMES = ("noise", "strong", "weak")
 INPUTS = (TensorSpec(name="x", datatype="FP32", shape=(-1, 3)),)
@@ -37,7 +38,7 @@ def target_of(rows: np.ndarray) -> np.ndarray:
 
 
 def written(estimator: object, task: str, path: Path) -> Path:
-    path.write_bytes(FittedEstimator(estimator, task).graph().SerializeToString())
+    path.write_bytes(FittedEstimator(estimator, task, {}).graph().SerializeToString())
     return path
 
 
@@ -169,7 +170,7 @@ def test_trees_behind_a_preparation_are_explained_by_the_table_s_columns(tmp_pat
     names = table.column_names
     preparation = fit_preparation(table, names, [Standardize(columns=("b", "a")), OneHot()])
     forest = RandomForestClassifier(5, max_depth=4, random_state=0).fit(preparation.prepared(table), truth)
-    graph = FittedEstimator(forest, "classification").graph()
+    graph = FittedEstimator(forest, "classification", {}).graph()
     path = tmp_path / "m.onnx"
     path.write_bytes(joined_graph(preparation.graph(), graph, "x").SerializeToString())
     arrays = preparation.arrays(table)
@@ -193,7 +194,7 @@ def test_trees_behind_a_preparation_are_explained_by_the_table_s_columns(tmp_pat
 def test_branches_below_a_threshold_are_told_from_those_at_it(tmp_path: Path) -> None:
     whole = np.random.default_rng(5).integers(-3, 4, size=(300, 3)).astype(np.float32)
     forest = RandomForestClassifier(8, max_depth=5, random_state=0).fit(whole, whole[:, 1] + whole[:, 2] > 0)
-    graph = FittedEstimator(forest, "classification").graph()
+    graph = FittedEstimator(forest, "classification", {}).graph()
     [node] = [one for one in graph.graph.node if one.op_type == "TreeEnsembleClassifier"]
     for attribute in node.attribute:
         if attribute.name == "nodes_modes":

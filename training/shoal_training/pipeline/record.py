@@ -75,7 +75,7 @@ class RunRecord(Record):
     artifacts: dict[str, str] = Field(default_factory=dict)
     """SHA-256 of the bundle's files by name."""
     reports: dict[str, str] = Field(default_factory=dict)
-    """Files for people by name: `validation`, the page of what checks have found, and `quarantine`, the rows left out."""
+    """Files for people by name: `validation`, what checks have found, and `quarantine`, the rows left out."""
     bundle: str = ""
     """The folder that was made."""
 

@@ -191,7 +191,8 @@ def _tuned(run: _Run, rows: steps.Rows, prepared: Path) -> steps.Rows:
     tuning = training.tuning
     if tuning is None:
         return rows
-    decided = [prepared.name, training.trainer.framework, _plain(training.trainer), *tuning_decided_by(tuning)]
+    sources = training.trainer.sources(run.file.path.parent)
+    decided = [prepared.name, training.trainer.framework, _plain(training.trainer), sources, *tuning_decided_by(tuning)]
     working = run.root / "working" / content_hash(["tune", decided])
     tuned = run.step("tune", decided, lambda new: do_tune(rows, tuning, prepared, new, working, run.progress))
     shutil.rmtree(working, ignore_errors=True)
