@@ -4,8 +4,8 @@ The hypothesis is a distance, not a point: that each watched share (`watched_sha
 a tolerance of the reference's, whose own error of sampling is added. Against it, each share is bet on in both
 directions by likelihood ratios of binomials, tempered by how much windows vary beyond what independent values would;
 bets of several sizes begin at several times. Their weighted mean is an e-process: it ever reaches 1 / alpha with
-probability at most alpha. Sources: Wald 1945; Shafer, JRSS A 184, 2021 (bets as tests); Ramdas, Gruenwald, Vovk and Shafer,
-Statistical Science 38, 2023; `e_values` for starts and for many features at once.
+probability at most alpha. Sources: Wald 1945; Shafer, JRSS A 184, 2021 (bets as tests); Ramdas, Gruenwald, Vovk and
+Shafer, Statistical Science 38, 2023; `e_values` for starts and for many features at once.
 
 What it leans on: that the variation of windows is seen by comparing neighbours, which holds while what makes them vary
 forgets within some `_LAG` windows. A cycle slower than that, of more than the tolerance, is drift.
