@@ -46,3 +46,18 @@ def test_a_new_version_is_made_with_progress_and_result_as_json_lines(bundle_dir
     events = [json.loads(line) for line in done.stdout.splitlines()]
     assert [event["done"] for event in events[:-1]] == [0, 1, 2, 3]
     assert Bundle.model_validate(events[-1]["result"]).tags == ("federated",)
+
+
+def test_a_folder_that_can_not_be_written_is_a_sentence_too(tmp_path: Path) -> None:
+    (tmp_path / "pipeline.yaml").write_text(
+        "name: a\ndata_ingestion: {sources: [{path: rows.csv}]}\n"
+        "model_training: {target: y, trainer: {framework: sklearn, algorithm: logistic_regression}}\n"
+    )
+    (tmp_path / "store").touch()
+    done = _run(
+        "shoal_training.pipeline",
+        *(str(tmp_path / "pipeline.yaml"), "--store", str(tmp_path / "store"), "--out", str(tmp_path / "out")),
+    )
+    assert done.returncode == 1
+    assert "name a folder that can be written" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -7,6 +7,7 @@ from typing import TypeVar
 import typer
 from pydantic import BaseModel
 
+from shoal_compression.errors import CompressionError
 from shoal_training.errors import TrainingError
 from shoal_training.progress import Progress, json_lines, terminal_bars, write_failure, write_result
 
@@ -31,7 +32,7 @@ def follow(work: Callable[[Progress], Result], summary: Callable[[Result], str],
             with terminal_bars() as progress:
                 result = work(progress)
             sys.stdout.write(summary(result) + "\n")
-    except TrainingError as error:
+    except (TrainingError, CompressionError) as error:
         if as_json:
             write_failure(error)
         else:
