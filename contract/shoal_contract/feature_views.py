@@ -7,11 +7,10 @@ of columns that somebody else computes is of their latest values. Both are fresh
 from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
-from pydantic import BeforeValidator, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from shoal_contract.features import MAX_FEATURES, Feature, FeatureDefinition
 from shoal_contract.ids import Name
-from shoal_contract.wire import WireValue
 
 DEFAULT_TTL_S: Final = 86_400.0
 """Of a feature of a view that says nothing itself."""
@@ -33,8 +32,10 @@ def _feature(name: str, fields: object) -> object:
     return {**of, "ttl_s": DEFAULT_TTL_S, **said}
 
 
-class FeatureView(WireValue):
+class FeatureView(BaseModel):
     """Features of one kind of entity, by name."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
     features: Annotated[dict[Name, Feature], BeforeValidator(_with_defaults)] = Field(
         min_length=1, max_length=MAX_VIEW_FEATURES

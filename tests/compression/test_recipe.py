@@ -101,7 +101,7 @@ def test_json_may_be_indented_by_tabs() -> None:
             r"line 1: there is an alias of what stands here; write it out",
         ),
         ("name: a\nsteps: [float16\n", r"line 3: .*; write a recipe as YAML or JSON"),
-        ("- float16\n", r"line 1: expected a mapping with name and steps"),
+        ("- float16\n", r"line 1: expected a mapping of fields, as a recipe is"),
         ("", r"line 1: expected a mapping"),
         ("[" * 5_000 + "]" * 5_000, r"nested too deeply"),
         ("name: 2020-99-99\n", r"write it between quotes"),

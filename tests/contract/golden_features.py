@@ -22,6 +22,7 @@ from shoal_contract.features import (
     MqttSource,
     Pipeline,
     SerialSource,
+    SessionWindow,
     TimeWindow,
 )
 
@@ -48,6 +49,9 @@ def _definitions() -> dict[str, FeatureDefinition]:
         ),
         "last-ten": FeatureDefinition(
             window=CountWindow(size=10, every=5), features={"mean": Feature(aggregate="mean", field="x")}
+        ),
+        "visit": FeatureDefinition(
+            window=SessionWindow(gap_ms=1_800_000, lateness_ms=60_000), features={"events": Feature(aggregate="events")}
         ),
     }
 

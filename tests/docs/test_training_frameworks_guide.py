@@ -40,7 +40,7 @@ def test_its_function_builds_a_network() -> None:
 def test_its_defaults_are_those_of_the_code() -> None:
     assert "{launcher: torchrun, processes: 2, max_restarts: 3, threads: 1}" in GUIDE
     assert Torchrun() == Torchrun(processes=2, max_restarts=3, threads=1)
-    assert set(LAUNCHERS) == {"local", "torchrun"}
+    assert {"local", "torchrun"} < set(LAUNCHERS)
     assert "watches a tenth" in GUIDE
     assert EarlyStopping().watched_ratio == 0.1
     assert "every 50 rounds" in GUIDE

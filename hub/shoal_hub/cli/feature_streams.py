@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from pydantic import BaseModel
 
 from shoal_client import ClientError, ShoalClient
 from shoal_hub.cli.connection import connect
-from shoal_hub.cli.output import console, errors
+from shoal_hub.cli.output import AsJson, console, errors, print_json
 from shoal_training.errors import TrainingError
 from shoal_training.feature_store.definition import StreamDefinition, read_stream
 from shoal_training.feature_store.mqtt import MqttResults
@@ -24,13 +25,29 @@ Online = Annotated[bool, typer.Option(help="Keep results in the hub's online sto
 DEFAULT_FOLDER = Path(".shoal-streams")
 
 
+class StreamEnd(BaseModel):
+    """What a stream came to."""
+
+    events: int
+    malformed: int
+    late: dict[str, int]
+    """By definition: events that came too late for their window."""
+
+
+class Recomputed(BaseModel):
+    """A definition that was computed again."""
+
+    definition: str
+    windows: int
+
+
 def add_commands(app: typer.Typer) -> None:
     """Add the commands to those of `shoal features`."""
     app.command(epilog="Example: shoal features stream clicks.yaml")(stream)
     app.command(epilog="Example: shoal features recompute clicks.yaml --out features")(recompute)
 
 
-def stream(file: File, folder: Folder = DEFAULT_FOLDER, online: Online = True) -> None:
+def stream(file: File, folder: Folder = DEFAULT_FOLDER, online: Online = True, as_json: AsJson = False) -> None:
     """Take events of a broker, compute features as windows close, and keep and publish them; until Ctrl-C."""
     with _telling(), ExitStack() as opened:
         read = read_stream(file)
@@ -39,6 +56,10 @@ def stream(file: File, folder: Folder = DEFAULT_FOLDER, online: Online = True) -
         source = opened.enter_context(read.events.open(read.name))
         errors.print(f"taking events of {read.name}; Ctrl-C ends it, and what comes meanwhile waits at the broker")
         running.run(source, _stop_asked())
+    if as_json:
+        counts = running.counts
+        print_json(StreamEnd(events=counts.events, malformed=counts.malformed, late=dict(running.late)))
+        return
     late = ", ".join(f"{name} {count}" for name, count in running.late.items() if count)
     console.print(f"{running.counts.events} events taken, {running.counts.malformed} lines were none")
     if late:
@@ -50,6 +71,7 @@ def recompute(
     folder: Folder = DEFAULT_FOLDER,
     online: Online = True,
     out: Annotated[Path | None, typer.Option(help="Folder for a Parquet file of each definition.")] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Compute all kept events again, with those that came too late, in place of what was streamed."""
     with _telling(), ExitStack() as opened:
@@ -63,7 +85,10 @@ def recompute(
 
             out.mkdir(parents=True, exist_ok=True)
             pq.write_table(one.rows.table(), out / f"{one.definition}.parquet")
-        console.print(f"{one.definition}: {len(one.rows.windows.entities)} windows")
+        if not as_json:
+            console.print(f"{one.definition}: {len(one.rows.windows.entities)} windows")
+    if as_json:
+        print_json([Recomputed(definition=one.definition, windows=len(one.rows.windows.entities)) for one in found])
 
 
 def _sinks(read: StreamDefinition, opened: ExitStack, *, is_online: bool) -> Iterator[Sink]:

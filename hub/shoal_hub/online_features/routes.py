@@ -95,7 +95,7 @@ def list_views(session: Reading, _viewer: Viewer) -> list[OnlineViewPublic]:
     return [_public(one) for one in session.exec(select(OnlineView).order_by(OnlineView.name))]
 
 
-@router.put("/{view}", responses=documented(400, 401, 403, 409, 413, 422))
+@router.put("/{view}", responses=documented(400, 401, 403, 404, 409, 413, 422))
 def set_view(view: Name, body: Body, session: Writing, operator: DeviceOperator, hub: Hub) -> OnlineViewPublic:
     """Make a view, or change its features; a feature that says nothing is a day good, and has no fallback."""
     found = _public(define_view(session, view, body, by=operator.name, now=utc_now()))

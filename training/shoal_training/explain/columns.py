@@ -27,6 +27,7 @@ class ModelColumns:
         names: Of the columns.
         places: Where each lies.
         shapes: Of one row of each tensor.
+        doubles: Tensors of float64; other numbers are float32.
         texts: Distinct texts of the tensors that hold some, sorted: a text is a number by its place.
     """
 
@@ -34,6 +35,7 @@ class ModelColumns:
     places: tuple[Place, ...]
     shapes: Mapping[str, tuple[int, ...]]
     texts: Mapping[str, NDArray[np.str_]]
+    doubles: frozenset[str] = frozenset()
 
     @classmethod
     def of(
@@ -57,7 +59,7 @@ class ModelColumns:
             if rows[0][spec.name].dtype.kind in "OUS"
         }
         own = tuple(names) if len(names) == len(places) and len(inputs) == 1 else _names(places, sizes, shapes)
-        return cls(own, places, shapes, texts)
+        return cls(own, places, shapes, texts, frozenset(spec.name for spec in inputs if spec.datatype == "FP64"))
 
     def matrix(self, arrays: Mapping[str, Array]) -> NDArray[np.float64]:
         """Return rows, (n, columns) float64."""
@@ -69,14 +71,17 @@ class ModelColumns:
         return np.concatenate([part.astype(np.float64) for part in parts], axis=1)
 
     def arrays(self, matrix: NDArray[np.float64]) -> dict[str, Array]:
-        """Return rows as the model's inputs; numbers as float32."""
+        """Return rows as the model's inputs."""
         found: dict[str, Array] = {}
         start = 0
         for name, shape in self.shapes.items():
             size = int(np.prod(shape, dtype=np.int64))
             flat = matrix[:, start : start + size]
             known = self.texts.get(name)
-            values = flat.astype(np.float32) if known is None else known[np.rint(flat).astype(np.int64)].astype(object)
+            if known is None:
+                values = flat.astype(np.float64 if name in self.doubles else np.float32)
+            else:
+                values = known[np.rint(flat).astype(np.int64)].astype(object)
             found[name] = values.reshape(len(matrix), *shape)
             start += size
         return found

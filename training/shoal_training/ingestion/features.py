@@ -30,8 +30,15 @@ _Column = Annotated[str, Field(min_length=1, max_length=256)]
 
 def _nested(given: object) -> object:
     """Return a source of any kind, which all know each other only once they are all there."""
-    kinds = {one.kind: one for one in Source.__subclasses__()}
+    kinds = dict(_kinds_below(Source))  # type: ignore[type-abstract]
     return by_kind("source", kinds, default="files")(given)
+
+
+def _kinds_below(base: type[Source]) -> Iterator[tuple[str, type[Source]]]:
+    for one in base.__subclasses__():
+        if "kind" in vars(one):
+            yield one.kind, one
+        yield from _kinds_below(one)
 
 
 NestedSource = Annotated[SerializeAsAny[Source], BeforeValidator(_nested)]
