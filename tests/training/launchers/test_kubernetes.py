@@ -1,6 +1,7 @@
 """Training on a cluster: what is created is what the API takes, its own command trains, and what fails says why."""
 
 import os
+import shutil
 import signal
 import socket
 import threading
@@ -129,6 +130,18 @@ def test_a_pod_that_is_killed_is_started_again_and_the_training_ends(cluster: Cl
         fitted = launcher(cluster).fit(trainer(), samples, None, context(tmp_path / "w"))
         thread.join()
     assert len(cluster.processes) == 2
+    assert (fitted.scores(samples.x).argmax(axis=1) == samples.y).mean() >= 0.85
+
+
+@pytest.mark.slow
+def test_a_job_that_was_kept_does_not_stand_for_the_next_training(cluster: ClusterSimulator, tmp_path: Path) -> None:
+    samples = blobs(240)
+    kept = launcher(cluster, keep_objects=True)
+    kept.fit(trainer(), samples, None, context(tmp_path / "w"))
+    assert cluster.objects.get(("Job", job_name(tmp_path / "w")))
+    shutil.rmtree(tmp_path / "w")
+    fitted = kept.fit(trainer(), samples, None, context(tmp_path / "w"))
+    assert [one["kind"] for one in cluster.created] == ["Job", "Job"]
     assert (fitted.scores(samples.x).argmax(axis=1) == samples.y).mean() >= 0.85
 
 

@@ -3,6 +3,7 @@
 What is computed are the definitions of `shoal_contract.features`, as in a device's pipelines.
 """
 
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Annotated, ClassVar, Final, Literal
 
@@ -24,18 +25,18 @@ from shoal_training.named_kinds import by_kind
 _TOPIC: Final = r"^[^\x00]{1,512}$"
 
 
-class EventsKind(Value):
+class EventsKind(Value, ABC):
     """Where events come from. Subclasses name their `kind`, declare fields, and open a source."""
 
     kind: ClassVar[str]
 
+    @abstractmethod
     def open(self, name: str) -> EventSource:
         """Return the source, which is not started.
 
         Args:
             name: Of the stream: what the broker remembers it by.
         """
-        raise NotImplementedError
 
 
 class MqttKind(EventsKind):

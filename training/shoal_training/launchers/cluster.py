@@ -114,27 +114,36 @@ class Cluster:
                     if event["type"] == "DELETED":
                         raise LaunchError(f"following the Job {name}: it was deleted; run the pipeline again")
 
-    def is_running(self, name: str) -> bool:
-        """Return whether a Job of this name is there and may be followed; one that has failed is cleared up.
+    def may_be_followed(self, name: str) -> bool:
+        """Return whether a Job of this name is there and has not failed.
 
         Raises:
             LaunchError: The cluster can not be reached.
         """
+        job = self._job(name)
+        ended = None if job is None else _end_of(job)
+        return job is not None and (ended is None or ended.is_complete)
+
+    def clear(self, name: str) -> None:
+        """Delete a training's objects if there are any, and wait until its Job is gone.
+
+        Raises:
+            LaunchError: The cluster refuses it, can not be reached, or keeps the Job.
+        """
+        if self._job(name) is not None:
+            self.delete(name)
+            self._wait_until_gone(name)
+
+    def _job(self, name: str) -> Any | None:  # noqa: ANN401 - the client's models have no useful types
         from kubernetes.client import ApiException
 
         with _says(f"looking for the Job {name}"):
             try:
-                job = self._batch.read_namespaced_job(name, self.namespace, _request_timeout=_TIMEOUT_S)
+                return self._batch.read_namespaced_job(name, self.namespace, _request_timeout=_TIMEOUT_S)
             except ApiException as error:
                 if error.status != _GONE:
                     raise
-                return False
-        ended = _end_of(job)
-        if ended is None or ended.is_complete:
-            return True
-        self.delete(name)
-        self._wait_until_gone(name)
-        return False
+                return None
 
     def log_lines(self, name: str) -> Iterator[str]:
         """Yield the lines of a training's first pod as they come, from its begin to its end.
@@ -163,17 +172,18 @@ class Cluster:
     def _wait_until_gone(self, name: str) -> None:
         from kubernetes import watch
 
-        jobs = watch.Watch().stream(
-            self._batch.list_namespaced_job,
-            self.namespace,
-            field_selector=f"metadata.name={name}",
-            timeout_seconds=_WATCH_S,
-        )
+        chosen = {"field_selector": f"metadata.name={name}"}
         with _says(f"waiting until the Job {name} is deleted"):
-            if not any(one["type"] == "DELETED" for one in jobs):
-                found = self._batch.list_namespaced_job(self.namespace, field_selector=f"metadata.name={name}")
-                if found.items:
-                    raise LaunchError(f"deleting the Job {name}: it is there after {_WATCH_S} s; see its finalizers")
+            found = self._batch.list_namespaced_job(self.namespace, **chosen, _request_timeout=_TIMEOUT_S)
+            events = watch.Watch().stream(
+                self._batch.list_namespaced_job,
+                self.namespace,
+                **chosen,
+                resource_version=found.metadata.resource_version,
+                timeout_seconds=_WATCH_S,
+            )
+            if found.items and not any(one["type"] == "DELETED" for one in events):
+                raise LaunchError(f"deleting the Job {name}: it is there after {_WATCH_S} s; see its finalizers")
 
     def last_words(self, name: str) -> str:
         """Return the ends of the logs of the pods that failed, and why pods that did not begin have not."""

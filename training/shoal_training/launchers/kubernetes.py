@@ -49,7 +49,9 @@ class Kubernetes(Launcher, Pods):
         shared = Path(self.volume_folder) / name
         told = Told(context)
         cluster = Cluster(self.namespace, self.context)
-        if not cluster.is_running(name):
+        # A Job without its files is of a training that is over, whose objects were kept.
+        if not ((shared / JOB).is_dir() and cluster.may_be_followed(name)):
+            cluster.clear(name)
             if context.folder.is_dir() and not (shared / CHECKPOINTS).exists():
                 shutil.copytree(context.folder, shared / CHECKPOINTS)  # what another launcher has begun
             (shared / CHECKPOINTS).mkdir(parents=True, exist_ok=True)
