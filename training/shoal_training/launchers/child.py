@@ -1,4 +1,4 @@
-"""A process that trains for this one: what it tells comes line by line, and what it has started ends with the context."""
+"""A process that trains for this one: what it tells comes by lines, and what it has started ends with the context."""
 
 import os
 import signal
@@ -71,7 +71,8 @@ def running(
         environment: Beside this process's own.
         timeout_s: After which it is ended.
     """
-    whole = os.environ | {"PYTHONPATH": os.pathsep.join(one for one in sys.path if one)} | environment
+    paths = os.pathsep.join(one for one in sys.path if one)
+    whole = {**os.environ, "PYTHONPATH": paths, **environment}
     with log.open("wb") as errors:
         process = subprocess.Popen(
             command,

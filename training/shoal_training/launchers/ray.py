@@ -7,7 +7,6 @@ import pickle
 import sys
 import tempfile
 from dataclasses import replace
-from pathlib import Path
 from typing import ClassVar, Final
 
 from pydantic import Field
@@ -66,7 +65,7 @@ class Ray(Launcher, Share):
         return Share.model_validate(self.model_dump(include=set(Share.model_fields)))
 
     def _fitted(self, trainer: Trainer, train: Samples, held_out: Samples | None, context: TrainContext) -> Fitted:
-        """Return what was trained: read from the last checkpoint, which says that it is finished, where there is one."""
+        """Return what was trained: from the last checkpoint, which says that it is finished, where one is kept."""
         if trainer.keeps_checkpoints:
             return trainer.fit(train, held_out, context)
         with (context.folder / JOB_FOLDER / FITTED_FILE).open("rb") as file:

@@ -1,7 +1,7 @@
 """A cluster of Ray as a process is part of it: one that is there, or one that lives as long as the process.
 
-A Ray that is started here listens on the loopback alone, keeps little in memory for objects (what is trained goes through
-files), and tells nobody that it is used.
+A Ray that is started here listens on the loopback alone, keeps little in memory for objects (what is trained goes
+through files), and tells nobody that it is used.
 """
 
 import os

@@ -57,9 +57,7 @@ def _train_together(folder: Path, share: Share, told: "Queue") -> None:
     TorchTrainer(
         train_among_others,
         train_loop_config={"folder": str(folder), "told": told},
-        scaling_config=ScalingConfig(
-            num_workers=share.workers, use_gpu=share.gpus > 0, resources_per_worker=amounts
-        ),
+        scaling_config=ScalingConfig(num_workers=share.workers, use_gpu=share.gpus > 0, resources_per_worker=amounts),
         # Checkpoints are the training's own, in its folder; Ray Train has nothing to keep but its notes.
         run_config=RunConfig(
             name="ray", storage_path=str(folder), failure_config=FailureConfig(max_failures=share.retries)

@@ -14,9 +14,7 @@ _ERROR_BYTES: Final = 2000
 class Crew(Protocol):
     """Runs workers."""
 
-    def run(
-        self, folder: Path, numbers: Sequence[int], seconds: float, ended: Callable[[], None]
-    ) -> Mapping[int, str]:
+    def run(self, folder: Path, numbers: Sequence[int], seconds: float, ended: Callable[[], None]) -> Mapping[int, str]:
         """Run workers until each has ended; all that it has started ends with the call.
 
         Args:
@@ -39,9 +37,7 @@ class Processes:
     def __init__(self) -> None:
         self._running: dict[int, tuple[int, subprocess.Popen[bytes]]] = {}
 
-    def run(
-        self, folder: Path, numbers: Sequence[int], seconds: float, ended: Callable[[], None]
-    ) -> Mapping[int, str]:
+    def run(self, folder: Path, numbers: Sequence[int], seconds: float, ended: Callable[[], None]) -> Mapping[int, str]:
         """See `Crew`."""
         died = {}
         try:

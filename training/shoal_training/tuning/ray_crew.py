@@ -1,12 +1,13 @@
 """A crew of workers on Ray: tasks that share the search's own study.
 
-Not Ray Tune's own search: its `OptunaSearch` keeps a study of its own in memory and asks it for settings, but prunes by
-Ray's schedulers, so the study would know neither why a trial ended nor, after a kill, what was tried. Here Optuna's study
-in its storage stays the one truth: workers ask it and tell it, pruners compare what all of them have told, and a search
-that was killed is gone on with. Ray says where workers run, and with how much.
+Not Ray Tune's own search: its `OptunaSearch` asks a study for settings, but prunes by Ray's schedulers, so that the
+study would not know why a trial has ended, and pruners of Optuna would not be asked. Here Optuna's study in its storage
+stays the one truth: workers ask it and tell it, pruners compare what all of them have told, and a search that was
+killed is gone on with. Ray says where workers run, and with how much.
 """
 
 import json
+import os
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -36,9 +37,7 @@ class RayTasks:
     def __init__(self, share: Share) -> None:
         self._share = share
 
-    def run(
-        self, folder: Path, numbers: Sequence[int], seconds: float, ended: Callable[[], None]
-    ) -> Mapping[int, str]:
+    def run(self, folder: Path, numbers: Sequence[int], seconds: float, ended: Callable[[], None]) -> Mapping[int, str]:
         """See `Crew`."""
         call = {"share": self._share.model_dump(), "numbers": list(numbers), "seconds": seconds}
         (folder / CALL_FILE).write_text(json.dumps(call) + "\n")
@@ -59,6 +58,7 @@ class RayTasks:
 
 def do_trials_of(folder: str, number: int, seconds: float, told: "Queue") -> str:
     """Do trials; return what has ended it early, as a line, or nothing."""
+    (Path(folder) / f"process-{number}").write_text(f"{os.getpid()}\n")
     try:
         do_trials(Path(folder), number, seconds, lambda: told.put(f"{number} ended"))
     except Exception as problem:  # noqa: BLE001 - told by the search
