@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import NamedTuple
 
 _PROGRAM = """
@@ -31,33 +32,43 @@ class RayHead(NamedTuple):
     """That a process needs to be let in."""
 
 
+_STARTS = 3
+"""Ray gives itself 30 s to start, which a busy machine does not always have."""
+
+
 @contextmanager
 def running_ray() -> Iterator[RayHead]:
     """Run one; it ends with the context."""
     secret = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    for left in reversed(range(_STARTS)):
+        with tempfile.TemporaryDirectory(prefix="shoal-ray-", ignore_cleanup_errors=True) as folder:
+            with _started(folder, secret) as (process, log):
+                assert process.stdin is not None
+                assert process.stdout is not None
+                line = process.stdout.readline()
+                if line:
+                    address, dashboard = json.loads(line)
+                    yield RayHead(address, dashboard, secret)
+                    process.stdin.close()
+                    process.wait(60)
+                    return
+            assert left, log.read_bytes().decode(errors="replace")[-4000:]
+
+
+@contextmanager
+def _started(folder: str, secret: dict[str, str]) -> Iterator[tuple["subprocess.Popen[str]", Path]]:
     paths = os.pathsep.join(one for one in sys.path if one)
-    environment = (
-        os.environ | secret | {"RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": paths, "GLOO_SOCKET_IFNAME": "lo"}
-    )
+    usual = {"RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": paths, "GLOO_SOCKET_IFNAME": "lo"}
+    log = Path(folder) / "log"
     with (
-        tempfile.TemporaryDirectory(prefix="shoal-ray-", ignore_cleanup_errors=True) as folder,
-        tempfile.TemporaryFile() as log,
+        log.open("wb") as errors,
         subprocess.Popen(
             [sys.executable, "-c", _PROGRAM, folder],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=log,
+            stderr=errors,
             text=True,
-            env=environment,
+            env=os.environ | secret | usual,
         ) as process,
     ):
-        assert process.stdin is not None
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        if not line:
-            log.seek(0)
-            raise AssertionError(log.read().decode(errors="replace")[-4000:])
-        address, dashboard = json.loads(line)
-        yield RayHead(address, dashboard, secret)
-        process.stdin.close()
-        process.wait(60)
+        yield process, log
