@@ -23,6 +23,18 @@ _FACTS: Final = ("topic", "partition", "offset", "sent_at", "key")
 _SECRET_WORDS: Final = ("password", "secret", "key.pem", "pem", "oauthbearer.config", "token", "sasl.jaas")
 
 
+def check_settings(settings: dict[str, str]) -> dict[str, str]:
+    """Return settings of the client that hold no secret, as far as their names tell.
+
+    Raises:
+        ValueError: One does.
+    """
+    telling = [name for name in settings if any(word in name.lower() for word in _SECRET_WORDS)]
+    if telling:
+        raise ValueError(f"{telling[0]} holds a secret; name an environment variable as password_env")
+    return settings
+
+
 class KafkaSource(StreamSource):
     """Messages of a topic, from its start to where it ends when reading begins, or a number of windows from then on."""
 
@@ -45,10 +57,7 @@ class KafkaSource(StreamSource):
     @field_validator("settings")
     @classmethod
     def _check_settings(cls, settings: dict[str, str]) -> dict[str, str]:
-        telling = [name for name in settings if any(word in name.lower() for word in _SECRET_WORDS)]
-        if telling:
-            raise ValueError(f"{telling[0]} holds a secret; name an environment variable as password_env")
-        return settings
+        return check_settings(settings)
 
     @model_validator(mode="after")
     def _check_added(self) -> Self:

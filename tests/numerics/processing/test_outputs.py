@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from shoal_agent.processing import ProcessingError
-from shoal_agent.processing.outputs import activated, read_output
 from shoal_contract.processing import ClassesOutput, NumbersOutput, Output
+from shoal_numerics.processing.errors import ProcessingError
+from shoal_numerics.processing.outputs import activated, read_output
 
 LABELS = ("cat", "dog", "owl")
 SCORES = np.array([[0.1, 0.7, 0.2], [0.4, 0.3, 0.4]], dtype=np.float32)

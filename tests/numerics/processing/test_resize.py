@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from tests.agent.processing.pictures import pixels
+from tests.numerics.processing.pictures import pixels
 
-from shoal_agent.processing.errors import SampleError
-from shoal_agent.processing.resize import plan, resized
 from shoal_contract.processing import Resize
+from shoal_numerics.processing.errors import SampleError
+from shoal_numerics.processing.resize import plan, resized
 
 SIDES = st.integers(1, 3000)
 TARGETS = st.integers(1, 512)

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from shoal_agent.processing.cast import cast
-from shoal_agent.processing.errors import SampleError, missing_extra
-from shoal_agent.processing.made import Made, Placement
-from shoal_agent.processing.resize import resized
 from shoal_contract.manifest import TensorSpec
 from shoal_contract.processing import CHANNELS, ImageInput
+from shoal_numerics.processing.cast import cast
+from shoal_numerics.processing.errors import ProcessingError, SampleError
+from shoal_numerics.processing.made import Made, Placement
+from shoal_numerics.processing.resize import resized
 from shoal_numerics.tensors import NUMPY_TYPES, Array
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def need_pillow() -> None:
     try:
         import PIL.Image  # noqa: F401
     except ImportError as error:
-        raise missing_extra("decoding images", "Pillow", "image") from error
+        raise ProcessingError("decoding images: Pillow is not installed", "pip install 'shoal[image]'") from error
 
 
 def _pixels(file: object, made: ImageInput, max_pixels: int) -> tuple[NDArray[np.uint8], Placement]:

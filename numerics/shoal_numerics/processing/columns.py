@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
-from shoal_agent.processing.errors import MissingColumnError
+from shoal_numerics.processing.errors import MissingColumnError
 from shoal_numerics.tensors import Array
 
 if TYPE_CHECKING:

@@ -5,9 +5,9 @@ Scaling to a shorter side and cutting out the middle round as torchvision's Resi
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from shoal_agent.processing.errors import SampleError
-from shoal_agent.processing.made import Placement
 from shoal_contract.processing import Resize
+from shoal_numerics.processing.errors import SampleError
+from shoal_numerics.processing.made import Placement
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 import numpy as np
 
-from shoal_agent.processing.made import Placement
 from shoal_contract.processing import BoxesOutput
+from shoal_numerics.processing.made import Placement
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

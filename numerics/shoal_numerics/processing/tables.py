@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from shoal_agent.processing.cast import cast
-from shoal_agent.processing.columns import MISSING, UNKNOWN, column_of, shown, to_codes, to_numbers
-from shoal_agent.processing.made import Made
 from shoal_contract.manifest import TensorSpec
 from shoal_contract.processing import CategoryFeature, NumberFeature, TabularInput
+from shoal_numerics.processing.cast import cast
+from shoal_numerics.processing.columns import MISSING, UNKNOWN, column_of, shown, to_codes, to_numbers
+from shoal_numerics.processing.made import Made
 from shoal_numerics.tensors import NUMPY_TYPES, Array
 
 if TYPE_CHECKING:

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
-from tests.agent.processing.pictures import encoded, header_only, pixels, turned
+from tests.numerics.processing.pictures import encoded, header_only, pixels, turned
 
-from shoal_agent.processing import ProcessingError
-from shoal_agent.processing.images import make_images
-from shoal_agent.processing.made import Made
 from shoal_contract.manifest import Datatype, TensorSpec
 from shoal_contract.processing import CHANNELS, ImageInput, Resize
+from shoal_numerics.processing.errors import ProcessingError
+from shoal_numerics.processing.images import make_images
+from shoal_numerics.processing.made import Made
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -162,4 +162,4 @@ def test_without_pillow_the_extra_is_named() -> None:
     with mock.patch.dict(sys.modules, {"PIL": None, "PIL.Image": None}), pytest.raises(ProcessingError) as error:
         make([file])
     assert "Pillow is not installed" in str(error.value)
-    assert error.value.remedy == "on the device: pip install 'shoal[image]'"
+    assert error.value.remedy == "pip install 'shoal[image]'"

@@ -5,12 +5,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from shoal_agent.processing import ProcessingError
-from shoal_agent.processing.columns import MISSING, UNKNOWN, to_codes, to_numbers
-from shoal_agent.processing.made import Made
-from shoal_agent.processing.tables import make_table
 from shoal_contract.manifest import Datatype, TensorSpec
 from shoal_contract.processing import CategoryFeature, NumberFeature, TabularInput
+from shoal_numerics.processing.columns import MISSING, UNKNOWN, to_codes, to_numbers
+from shoal_numerics.processing.errors import ProcessingError
+from shoal_numerics.processing.made import Made
+from shoal_numerics.processing.tables import make_table
 
 
 def objects(*values: object) -> np.ndarray:

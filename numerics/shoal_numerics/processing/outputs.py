@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from shoal_agent.processing.boxes import find_boxes
-from shoal_agent.processing.errors import ProcessingError
-from shoal_agent.processing.made import Placement
 from shoal_contract.processing import Activation, BoxesOutput, ClassesOutput, NumbersOutput, Output
+from shoal_numerics.processing.boxes import find_boxes
+from shoal_numerics.processing.errors import ProcessingError
+from shoal_numerics.processing.made import Placement
 from shoal_numerics.tensors import Array
 
 if TYPE_CHECKING:

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from shoal_agent.processing.columns import column_of, shown
-from shoal_agent.processing.errors import SampleError
-from shoal_agent.processing.made import Made
 from shoal_contract.manifest import TensorSpec
+from shoal_numerics.processing.columns import column_of, shown
+from shoal_numerics.processing.errors import SampleError
+from shoal_numerics.processing.made import Made
 from shoal_numerics.tensors import NUMPY_TYPES, Array
 
 

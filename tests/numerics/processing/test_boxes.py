@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from tests.agent.processing.pictures import pixels
+from tests.numerics.processing.pictures import pixels
 
-from shoal_agent.processing import ProcessingError
-from shoal_agent.processing.boxes import Boxes, find_boxes, overlaps, suppress
-from shoal_agent.processing.made import Placement
-from shoal_agent.processing.outputs import read_output
-from shoal_agent.processing.resize import resized
 from shoal_contract.processing import BoxesOutput, Resize
+from shoal_numerics.processing.boxes import Boxes, find_boxes, overlaps, suppress
+from shoal_numerics.processing.errors import ProcessingError
+from shoal_numerics.processing.made import Placement
+from shoal_numerics.processing.outputs import read_output
+from shoal_numerics.processing.resize import resized
 
 WHOLE = Placement(100, 80, 1.0, 1.0, 0, 0)
 
