@@ -6,7 +6,7 @@ A source is read once. Each part is a Parquet file, and knows which file or quer
 import json
 import shutil
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -116,7 +116,9 @@ def planned(folder: Path) -> PartFolder | None:
         raise DataError(f"going on with {folder}: {path} is no plan: {error}; remove it, and run again") from error
 
 
-def plan_parts(source: Source, reading: Reading, folder: Path, part_rows: int) -> PartFolder:
+def plan_parts(
+    source: Source, reading: Reading, folder: Path, part_rows: int, check: Callable[[], None] = lambda: None
+) -> PartFolder:
     """Read a source into parts. What a killed process has left of an earlier attempt is removed.
 
     Args:
@@ -124,6 +126,7 @@ def plan_parts(source: Source, reading: Reading, folder: Path, part_rows: int) -
         reading: How.
         folder: Of the parts; made here.
         part_rows: Most rows of one; fewer of wide ones.
+        check: Called before each; raises where reading is to end.
 
     Raises:
         DataError: There is no row, or what `Source.tables` raises.
@@ -138,6 +141,7 @@ def plan_parts(source: Source, reading: Reading, folder: Path, part_rows: int) -
     parts: list[Part] = []
     before = source.fingerprint(reading)
     for table in row_groups(traced.tables(), part_rows, GROUP_BYTES):
+        check()
         part = Part(number=len(parts) + 1, rows=len(table), origins=traced.taken(len(table)))
         with says_unwritable(folder):
             pq.write_table(table, _path(folder, part.number), compression="zstd")

@@ -128,10 +128,14 @@ class _Run:
             is_strict=definition.is_strict,
             schema_change=definition.schema_change,
         )
-        found = plan_parts(definition.source, reading, self.folder / PARTS, definition.part_rows)
+        found = plan_parts(definition.source, reading, self.folder / PARTS, definition.part_rows, self._check_cancelled)
         lines = [f"{one.model_dump_json()}\n" for one in reading.refused]
         write_whole(self.folder / REFUSED / "reading.jsonl", "".join(lines).encode())
         return found
+
+    def _check_cancelled(self) -> None:
+        if self.given.is_cancelled():
+            raise CancelledError("reading rows: the run was cancelled")
 
     def _answer(self, found: PartFolder, writer: Writer) -> None:
         written = writer.written()

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 _LOOK_S: Final = 0.5
 """Between two looks at whether the run is cancelled, while a part is waited for."""
 
+_PRELOADED: Final = ("shoal_training.batch_inference.engines.local", "pyarrow.parquet", "onnxruntime")
+"""Loaded once, for all workers."""
+
 _Waiting = deque[tuple[Part, "Future[Answer]"]]
 
 
@@ -54,17 +57,15 @@ class _Pool:
     def __init__(self, engine: LocalEngine, work: Work, context: EngineContext) -> None:
         self._engine, self._work, self._context = engine, work, context
         self._pool = self._started()
+        self._lost: dict[int, int] = {}
 
     def answers(self, parts: Sequence[Part]) -> Iterator[tuple[Part, Answer]]:
-        """Yield answers in the order of parts.
-
-        After a loss one part is under way at a time until one is answered: whose fault it was is known then.
-        """
-        waiting, running, lost = deque(parts), _Waiting(), 0
+        """Yield answers in the order of parts."""
+        waiting, running = deque(parts), _Waiting()
         try:
             while waiting or running:
                 self._context.check_cancelled()
-                while waiting and len(running) < (1 if lost else self._engine.ahead):
+                while waiting and self._may_begin(waiting[0], running):
                     part = waiting.popleft()
                     running.append((part, self._pool.submit(_answer, part, self._context.table(part))))
                 try:
@@ -72,31 +73,39 @@ class _Pool:
                 except NotYetError:
                     continue
                 except BrokenProcessPool as error:
-                    lost += 1
-                    self._check_lost([part for part, _ in running], lost, error)
-                    waiting.extendleft(part for part, _ in reversed(running))
+                    lost = [part for part, _ in running]
+                    self._note_lost(lost, error)
+                    waiting.extendleft(reversed(lost))
                     running.clear()
                     self._pool.shutdown(wait=True)
                     self._pool = self._started()
                     continue
-                lost = 0
                 yield running.popleft()[0], answer
         finally:
             self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def _started(self) -> ProcessPoolExecutor:
-        workers = self._engine.workers
-        # Spawned: a process that was forked amid threads of a runtime may never answer.
-        return ProcessPoolExecutor(workers, get_context("spawn"), initializer=_begin, initargs=(self._work,))
+    def _may_begin(self, part: Part, running: _Waiting) -> bool:
+        """Whether a part may be sent: parts that were under way at a loss go alone, so that it is known whose it is."""
+        if any(one.number in self._lost for one in (part, *(one for one, _ in running))):
+            return not running
+        return len(running) < self._engine.ahead
 
-    def _check_lost(self, parts: Sequence[Part], lost: int, error: Exception) -> None:
-        if lost <= self._engine.retries:
-            return
-        which = str(parts[0]) if len(parts) == 1 else f"{parts[0]} or one of {len(parts) - 1} behind it"
-        raise InferenceError(
-            f"answering {which}: its process was lost {lost} times; it may need more memory than there is: make "
-            "`part_rows` or `workers` smaller"
-        ) from error
+    def _note_lost(self, parts: Sequence[Part], error: Exception) -> None:
+        for part in parts:
+            self._lost[part.number] = self._lost.get(part.number, 0) + 1
+        most = max(self._lost[part.number] for part in parts)
+        if most > self._engine.retries:
+            which = str(parts[0]) if len(parts) == 1 else f"{parts[0]} or one of {len(parts) - 1} behind it"
+            raise InferenceError(
+                f"answering {which}: its process was lost {most} times; it may need more memory than there is: make "
+                "`part_rows` or `workers` smaller"
+            ) from error
+
+    def _started(self) -> ProcessPoolExecutor:
+        # Forked by a process without threads: one that was forked amid those of a runtime may never answer.
+        context = get_context("forkserver")
+        context.set_forkserver_preload(list(_PRELOADED))
+        return ProcessPoolExecutor(self._engine.workers, context, initializer=_begin, initargs=(self._work,))
 
 
 class _Held:
