@@ -135,6 +135,5 @@ class InferenceEngineChecks:
     def _until(answers: Iterator[tuple[Part, Answer]], error: type[Exception], told: str) -> Sequence[int]:
         taken: list[int] = []
         with pytest.raises(error, match=told):
-            for part, _ in answers:
-                taken.append(part.number)
+            taken.extend(part.number for part, _ in answers)
         return taken

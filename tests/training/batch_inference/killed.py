@@ -12,7 +12,7 @@ from typing import Any
 from tests.training.batch_inference.models import run
 
 _WRITES = ("os.rename", "os.remove", "os.mkdir")
-"""Of Python's audit events, those by which files are there or are no more; what lies between two of them is the same."""
+"""Of Python's audit events, those by which files are there or are no more."""
 
 
 class Countdown:

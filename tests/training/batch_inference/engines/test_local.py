@@ -12,12 +12,16 @@ class _InOneProcess(LocalEngine):
 
 
 class TestInThisProcess(InferenceEngineChecks):
+    """Part after part, here."""
+
     @pytest.fixture
     def engine(self) -> Engine:
         return _InOneProcess()
 
 
 class TestInProcesses(InferenceEngineChecks):
+    """Two at a time, each of which may be lost."""
+
     @pytest.fixture
     def engine(self) -> Engine:
         return LocalEngine(workers=2, retries=1)
