@@ -45,7 +45,7 @@ format: setup  ## put the code into the house's form
 
 .PHONY: test
 test: setup-test  ## the fast suite: real Mosquitto, real PostgreSQL, real agents; about 20 minutes
-	pytest -n 4 -m "not slow"
+	pytest -n 4 -m "not slow" --durations=60 --durations-min=3
 
 .PHONY: test-slow
 test-slow: setup-test  ## the long tests: the demo, kills in a rollout, the wheel on Python 3.10; about 40 minutes

@@ -45,19 +45,26 @@ TO_FIND = 500
 FALSE = -2
 
 
+class Share(NamedTuple):
+    """How much of a setting a peer is given: a slow one gets fewer streams, and then fewer windows."""
+
+    streams: int
+    seconds: float
+
+
 class Size(NamedTuple):
-    """How much is run: chunks of our streams, streams of a peer, windows, and the times of peace before a shift."""
+    """How much is run: chunks of our streams, windows, the times of peace before a shift, and the peers' shares."""
 
     chunks: int
-    peer_streams: int
     windows: int
     peaces: tuple[int, ...]
-    peer_s: float
-    """About how long a peer may take for one setting: a slow one gets fewer streams, and then fewer windows."""
+    stable: Share
+    moved: Share
+    """A median of few streams is a coin's throw: a peer is to have all streams that ours has."""
 
 
-SHORT = Size(1, 4, 1_000, (0, 1_000), 3.0)
-FULL = Size(20, 10, 10_000, (0, 1_000, 9_000), 60.0)
+SHORT = Size(1, 1_000, (0, 1_000), Share(4, 3.0), Share(4, 3.0))
+FULL = Size(20, 10_000, (0, 1_000, 9_000), Share(10, 60.0), Share(50, 500.0))
 
 
 class Peer(NamedTuple):
@@ -70,10 +77,10 @@ class Peer(NamedTuple):
     key: str
     per_s: float
 
-    def share_of(self, size: Size, windows: int) -> tuple[int, int]:
+    def share_of(self, share: Share, windows: int) -> tuple[int, int]:
         """Return how many streams of how many windows it can look at in its time."""
-        most = max(10, int(self.per_s * size.peer_s))
-        streams = max(1, min(size.peer_streams, most // windows))
+        most = max(10, int(self.per_s * share.seconds))
+        streams = max(1, min(share.streams, most // windows))
         return streams, min(windows, most // streams)
 
 
@@ -161,7 +168,7 @@ def measure(
             name = f"drift_delay_{kind}_after_{peace}"
             yield _delay_line(name, mine, None, is_full=is_full)
             for peer in holding:
-                if peer.share_of(size, peace + TO_FIND)[1] == peace + TO_FIND:
+                if peer.share_of(size.moved, peace + TO_FIND)[1] == peace + TO_FIND:
                     theirs = run_peer(peer, size, "independent", 5_000, shift)
                     yield _delay_line(name, mine, (peer.name, theirs), is_full=is_full)
                 else:
@@ -199,7 +206,7 @@ def run_peers(peers: Sequence[Peer], size: Size, kind: str, rows: int) -> list[R
 
 def run_peer(peer: Peer, size: Size, kind: str, rows: int, shift: Shift | None) -> Run:
     """Run a peer on the first streams of the first chunk."""
-    streams, windows = peer.share_of(size, shift.at + TO_FIND if shift else size.windows)
+    streams, windows = peer.share_of(*((size.moved, shift.at + TO_FIND) if shift else (size.stable, size.windows)))
     moved = (shift.kind, str(shift.at)) if shift else ()
     command = (python_of(peer), PARTS / peer.script, peer.key, str(streams), str(windows), kind, str(rows), *moved)
     answer = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()[-1]

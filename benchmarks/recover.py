@@ -20,6 +20,7 @@ from compression_parts.outliers import uneven  # noqa: E402 - after the path
 from shoal_compression.budget import Budget  # noqa: E402 - after the path
 from shoal_compression.comparing import accuracy  # noqa: E402 - after the path
 from shoal_compression.data import Data  # noqa: E402 - after the path
+from shoal_compression.errors import TechniqueError  # noqa: E402 - after the path
 from shoal_compression.model import Model  # noqa: E402 - after the path
 from shoal_compression.running import scores_of  # noqa: E402 - after the path
 from shoal_compression.technique import Technique  # noqa: E402 - after the path
@@ -58,7 +59,14 @@ def main() -> None:
     )  # fmt: skip
     theirs = (_accuracy(peers.by_nncf(model, data), data) - naive) / lost
     for name, steps in (RECIPES | (LONG if options.full else {})).items():
-        reached = _apply(steps, model, data)
+        try:
+            reached = _apply(steps, model, data)
+        except TechniqueError as error:  # a recipe says when it is none for such a network
+            line(
+                f"recover_{name}", "of the loss", None, theirs, peers.NNCF, len(data.test), "none: for comparison",
+                False if name == CHOSEN else None, refused=str(error),
+            )  # fmt: skip
+            continue
         ours, is_goal = (reached - naive) / lost, name == CHOSEN
         goal = f">= {LEAST_RECOVERED}" if is_goal else "none: for comparison"
         holds = ours >= LEAST_RECOVERED if is_goal else None

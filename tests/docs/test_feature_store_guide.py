@@ -28,3 +28,11 @@ def test_the_stream_of_the_guide_is_the_one_that_the_tests_run(tmp_path: Path) -
     read = read_stream(file)
     for name, definition in read.definitions.items():
         assert definition == FeatureDefinition.model_validate(DEFINITIONS[name])
+
+
+def test_the_stream_of_kafka_in_the_guide_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "clicks.yaml"
+    file.write_text(blocks()[2])
+    read = read_stream(file)
+    assert read.output is not None
+    assert (read.events.kind, read.output.kind) == ("kafka", "kafka")

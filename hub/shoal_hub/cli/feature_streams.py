@@ -16,7 +16,6 @@ from shoal_hub.cli.connection import connect
 from shoal_hub.cli.output import AsJson, console, errors, print_json
 from shoal_training.errors import TrainingError
 from shoal_training.feature_store.definition import StreamDefinition, read_stream
-from shoal_training.feature_store.mqtt import MqttResults
 from shoal_training.feature_store.stream import Closed, FeatureStream, Sink
 
 File = Annotated[Path, typer.Argument(metavar="STREAM", help="The stream file.", exists=True, dir_okay=False)]
@@ -99,10 +98,11 @@ def _sinks(read: StreamDefinition, opened: ExitStack, *, is_online: bool) -> Ite
             client.online_features.define(name, {"features": features})
         yield _online(client)
     if read.output is not None:
-        results = opened.enter_context(MqttResults(read.output.broker, read.output.topic))
+        results = opened.enter_context(read.output.open())
 
         def publish(closed: Sequence[Closed]) -> None:
-            results.publish([line for one in closed for line in one.lines()])
+            lines = [line for one in closed for line in one.lines()]
+            results.publish(lines, [entity for one in closed for entity in one.rows.windows.entities])
 
         yield publish
 

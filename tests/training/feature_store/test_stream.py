@@ -14,7 +14,7 @@ from tests.training.feature_store.clicks import DAY_S, DEFINITIONS, HOUR_S, STAR
 
 from shoal_numerics.features.events import Arrival
 from shoal_training.errors import DataError, StreamError
-from shoal_training.feature_store.definition import Output
+from shoal_training.feature_store.definition import MqttOutput
 from shoal_training.feature_store.mqtt import MqttBroker, MqttEvents, MqttResults
 from shoal_training.feature_store.stream import Closed, FeatureStream
 
@@ -166,7 +166,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MqttBroker]:
 
 
 def test_clicks_of_a_broker_become_results_on_a_topic(broker: MqttBroker, tmp_path: Path) -> None:
-    output = Output(broker=broker, topic="features/clicks")
+    output = MqttOutput(broker=broker, topic="features/clicks")
     definition = stream(output=output)
     source = MqttEvents(broker, "shop/+/clicks", "clicks-become-results", entity_level=1)
     listener = MqttEvents(broker, "features/clicks", "reads-results")

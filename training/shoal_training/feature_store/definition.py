@@ -5,7 +5,7 @@ What is computed are the definitions of `shoal_contract.features`, as in a devic
 
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Annotated, ClassVar, Final, Literal
+from typing import Annotated, ClassVar, Final
 
 from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationError
 
@@ -17,9 +17,11 @@ from shoal_contract.ids import Name
 from shoal_numerics import FeatureError
 from shoal_numerics.features import WindowPlan
 from shoal_training.errors import PipelineError
-from shoal_training.feature_store.event_source import EventSource
-from shoal_training.feature_store.mqtt import MqttBroker, MqttEvents
+from shoal_training.feature_store.event_source import EventResults, EventSource
+from shoal_training.feature_store.kafka import KafkaEvents, KafkaResults
+from shoal_training.feature_store.mqtt import MqttBroker, MqttEvents, MqttResults
 from shoal_training.feature_store.strict import need_known
+from shoal_training.kafka import KafkaCluster, KafkaTopic
 from shoal_training.named_kinds import by_kind
 
 _TOPIC: Final = r"^[^\x00]{1,512}$"
@@ -54,16 +56,63 @@ class MqttKind(EventsKind):
         return MqttEvents(self.broker, self.topic, f"shoal-stream-{name}", self.entity_level)
 
 
-EVENTS: Final[dict[str, type[EventsKind]]] = {one.kind: one for one in (MqttKind,)}
+class KafkaKind(EventsKind):
+    """Messages of a Kafka topic."""
+
+    kind: ClassVar[str] = "kafka"
+
+    broker: KafkaCluster
+    topic: KafkaTopic
+    entity_key: bool = False
+    """Whether a message's key names the entity."""
+
+    def open(self, name: str) -> EventSource:
+        """See `EventsKind`."""
+        return KafkaEvents(self.broker, self.topic, f"shoal-stream-{name}", is_keyed=self.entity_key)
+
+
+EVENTS: Final[dict[str, type[EventsKind]]] = {one.kind: one for one in (MqttKind, KafkaKind)}
 AnyEvents = Annotated[SerializeAsAny[EventsKind], BeforeValidator(by_kind("source of events", EVENTS))]
 
 
-class Output(Value):
-    """A topic that each result goes to, as a line of JSON."""
+class ResultsKind(Value, ABC):
+    """A topic that each result goes to, as a line of JSON. Subclasses name their `kind`, and open it."""
 
-    kind: Literal["mqtt"] = "mqtt"
+    kind: ClassVar[str]
+
+    @abstractmethod
+    def open(self) -> EventResults:
+        """Return the topic, which is not connected."""
+
+
+class MqttOutput(ResultsKind):
+    """A topic of MQTT."""
+
+    kind: ClassVar[str] = "mqtt"
+
     broker: MqttBroker = MqttBroker()
     topic: str = Field(pattern=r"^[^\x00#+]{1,512}$")
+
+    def open(self) -> EventResults:
+        """See `ResultsKind`."""
+        return MqttResults(self.broker, self.topic)
+
+
+class KafkaOutput(ResultsKind):
+    """A topic of Kafka; a message's key is its entity, so that each entity's results keep their order."""
+
+    kind: ClassVar[str] = "kafka"
+
+    broker: KafkaCluster
+    topic: KafkaTopic
+
+    def open(self) -> EventResults:
+        """See `ResultsKind`."""
+        return KafkaResults(self.broker, self.topic)
+
+
+RESULTS: Final[dict[str, type[ResultsKind]]] = {one.kind: one for one in (MqttOutput, KafkaOutput)}
+AnyOutput = Annotated[SerializeAsAny[ResultsKind], BeforeValidator(by_kind("output", RESULTS, default="mqtt"))]
 
 
 def _strictly(given: object) -> object:
@@ -84,7 +133,7 @@ class StreamDefinition(Value):
     definitions: Annotated[dict[Name, FeatureDefinition], BeforeValidator(_strictly)] = Field(
         min_length=1, max_length=MAX_DEFINITIONS
     )
-    output: Output | None = None
+    output: AnyOutput | None = None
     keep_days: float = Field(default=30.0, gt=0, le=3660)
     """How long events are kept, for the batch path."""
 

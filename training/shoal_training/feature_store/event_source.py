@@ -1,4 +1,4 @@
-"""Where a stream of events comes from: one small interface, that MQTT and any other broker's client fits behind."""
+"""Where a stream of events comes from and its results go: two small interfaces for any broker's client."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -39,6 +39,45 @@ class EventSource(ABC):
     @abstractmethod
     def stop(self) -> None:
         """Disconnect. What was not done stays at the broker."""
+
+    def __enter__(self) -> Self:
+        """Start it."""
+        self.start()
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _at: TracebackType | None
+    ) -> None:
+        """Stop it."""
+        self.stop()
+
+
+class EventResults(ABC):
+    """A topic that results go to. A context manager: connected while it is open."""
+
+    @abstractmethod
+    def publish(self, lines: Sequence[bytes], keys: Sequence[str] = ()) -> None:
+        """Publish each line as a message, and wait until the broker has them all.
+
+        Args:
+            lines: What is published.
+            keys: The entity of each, where the broker tells messages apart by a key; none: without.
+
+        Raises:
+            StreamError: It has not, in time.
+        """
+
+    @abstractmethod
+    def start(self) -> None:
+        """Connect.
+
+        Raises:
+            StreamError: It can not be reached in time, or refuses.
+        """
+
+    @abstractmethod
+    def stop(self) -> None:
+        """Disconnect."""
 
     def __enter__(self) -> Self:
         """Start it."""

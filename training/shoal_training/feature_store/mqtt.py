@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import Field
-from typing_extensions import Self
 
 from shoal_compression.values import Value
 from shoal_contract.ids import Host
 from shoal_numerics.features.events import Arrival
 from shoal_training.errors import StreamError
-from shoal_training.feature_store.event_source import EventSource
+from shoal_training.feature_store.event_source import EventResults, EventSource
 
 if TYPE_CHECKING:
     from paho.mqtt.client import Client
@@ -176,8 +175,8 @@ class MqttEvents(EventSource):
         self._came.put((arrival, int(message.mid), int(message.qos)))
 
 
-class MqttResults:
-    """Publishes lines to a topic, at QoS 1; a context manager, connected while it is open.
+class MqttResults(EventResults):
+    """Publishes lines to a topic, at QoS 1.
 
     Args:
         broker: Where.
@@ -189,21 +188,16 @@ class MqttResults:
         self._connection = _Connection(broker, "", "", is_lasting=False)
         self._topic, self._timeout_s = topic, timeout_s
 
-    def __enter__(self) -> Self:
-        """Connect."""
+    def start(self) -> None:
+        """See `EventResults`."""
         self._connection.start(self._timeout_s)
-        return self
 
-    def __exit__(self, *_: object) -> None:
-        """Disconnect."""
+    def stop(self) -> None:
+        """See `EventResults`."""
         self._connection.stop()
 
-    def publish(self, lines: Sequence[bytes]) -> None:
-        """Publish each line as a message, and wait until the broker has them all.
-
-        Raises:
-            StreamError: It has not, in time.
-        """
+    def publish(self, lines: Sequence[bytes], keys: Sequence[str] = ()) -> None:  # noqa: ARG002 - MQTT has no keys
+        """See `EventResults`."""
         if not self._connection.is_ready.wait(self._timeout_s):
             raise StreamError(f"publishing to {self._topic}: not connected within {self._timeout_s:g} s")
         sent = [self._connection.client.publish(self._topic, one, qos=1) for one in lines]

@@ -13,8 +13,8 @@ from shoal_training.ingestion.column_types import ColumnTypes, arrow_types
 from shoal_training.ingestion.fetching import Fetching, NoJsonError
 from shoal_training.ingestion.paging import AnyPaging, Next, Page, Parameters, inside
 from shoal_training.ingestion.records import RecordTables, Row
-from shoal_training.ingestion.secret import secret
 from shoal_training.ingestion.source import Reading, Source
+from shoal_training.secret import secret
 
 if TYPE_CHECKING:
     import pyarrow as pa

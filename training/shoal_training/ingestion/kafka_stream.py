@@ -7,32 +7,19 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 from uuid import uuid4
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 from typing_extensions import Self
 
 from shoal_training.errors import DataError
-from shoal_training.ingestion.secret import secret, without
 from shoal_training.ingestion.source import Reading
 from shoal_training.ingestion.windows import Message, Receive, StreamSource
+from shoal_training.kafka import ClientSettings, KafkaCluster, Servers, told
 
 if TYPE_CHECKING:
     from confluent_kafka import Consumer
     from confluent_kafka import Message as KafkaMessage
 
 _FACTS: Final = ("topic", "partition", "offset", "sent_at", "key")
-_SECRET_WORDS: Final = ("password", "secret", "key.pem", "pem", "oauthbearer.config", "token", "sasl.jaas")
-
-
-def check_settings(settings: dict[str, str]) -> dict[str, str]:
-    """Return settings of the client that hold no secret, as far as their names tell.
-
-    Raises:
-        ValueError: One does.
-    """
-    telling = [name for name in settings if any(word in name.lower() for word in _SECRET_WORDS)]
-    if telling:
-        raise ValueError(f"{telling[0]} holds a secret; name an environment variable as password_env")
-    return settings
 
 
 class KafkaSource(StreamSource):
@@ -40,7 +27,7 @@ class KafkaSource(StreamSource):
 
     kind: ClassVar[str] = "kafka"
 
-    servers: str = Field(min_length=1, max_length=4096)
+    servers: Servers
     """`host:port`, with commas between."""
     topic: str = Field(min_length=1, max_length=249)
     start: Literal["earliest", "latest"] = "earliest"
@@ -50,14 +37,9 @@ class KafkaSource(StreamSource):
     username: str | None = Field(default=None, max_length=256)
     password_env: str | None = Field(default=None, min_length=1, max_length=256)
     """The environment variable that holds the password, for SASL."""
-    settings: dict[str, str] = Field(default={}, max_length=100)
+    settings: ClientSettings = Field(default={})
     """Of the client (librdkafka), such as `security.protocol: SASL_SSL`; no secrets."""
     connect_s: float = Field(default=15, gt=0, le=3600)
-
-    @field_validator("settings")
-    @classmethod
-    def _check_settings(cls, settings: dict[str, str]) -> dict[str, str]:
-        return check_settings(settings)
 
     @model_validator(mode="after")
     def _check_added(self) -> Self:
@@ -76,26 +58,24 @@ class KafkaSource(StreamSource):
         """See `StreamSource`."""
         from confluent_kafka import Consumer, KafkaException
 
-        password = secret(self.password_env, f"reading {self.label}") if self.password_env else ""
-        consumer = None
+        consumer, settings = None, self._settings()
         try:
-            consumer = Consumer(self._settings(password))
+            consumer = Consumer(settings)
             ends = self._assign(consumer)
             yield _Receiving(consumer, ends, self.label, self.idle_s).receive
         except KafkaException as error:
-            told = without(_told(error), password)
-            raise DataError(f"reading {self.label}: {told}; see that it runs and may be read") from error
+            reason = told(error, settings)
+            raise DataError(f"reading {self.label}: {reason}; see that it runs and may be read") from error
         finally:
             if consumer is not None:
                 consumer.close()
 
-    def _settings(self, password: str) -> dict[str, Any]:
-        sasl = {"sasl.username": self.username, "sasl.password": password} if self.username else {}
+    def _settings(self) -> dict[str, Any]:
+        cluster = KafkaCluster(
+            servers=self.servers, username=self.username, password_env=self.password_env, settings=self.settings
+        )
         return {
-            "log_level": 0,  # what is wrong is raised
-            **self.settings,
-            **sasl,
-            "bootstrap.servers": self.servers,
+            **cluster.client_settings(f"reading {self.label}"),
             "group.id": f"shoal-{uuid4().hex}",
             "enable.auto.commit": False,
             "enable.auto.offset.store": False,
@@ -191,8 +171,3 @@ def _message(found: "KafkaMessage") -> Message:
         "key": key.decode(errors="replace") if isinstance(key, bytes) else key,
     }
     return Message(bytes(found.value() or b""), facts)
-
-
-def _told(error: Exception) -> str:
-    inner: Any = error.args[0]
-    return str(inner.str())

@@ -11,9 +11,9 @@ from pydantic import Field, model_validator
 from typing_extensions import Self
 
 from shoal_training.errors import DataError
-from shoal_training.ingestion.secret import secret
 from shoal_training.ingestion.source import Reading
 from shoal_training.ingestion.windows import Message, Receive, StreamSource
+from shoal_training.secret import secret
 
 if TYPE_CHECKING:
     from paho.mqtt.client import Client, MQTTMessage

@@ -11,9 +11,9 @@ from shoal_training.errors import DataError
 from shoal_training.ingestion.column_types import ColumnTypes, arrow_types
 from shoal_training.ingestion.records import RecordTables, inferred
 from shoal_training.ingestion.schemas import doubled
-from shoal_training.ingestion.secret import secret, without
 from shoal_training.ingestion.source import Reading, Source
 from shoal_training.ingestion.sql_url import SqlUrl, url_with
+from shoal_training.secret import secret, without
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -3,18 +3,16 @@
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-import numpy.typing as npt
+
+from shoal_training.validation.text_layout import WORD, TextLayout, Words
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 MAX_BYTES: Final = 64
 """Of a text; columns with longer ones are not hashed here."""
-_WORD: Final = 8
 _MULTIPLIERS: Final = (np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9))
 _SHIFT: Final = np.uint64(29)
-
-Words = npt.NDArray[np.uint64]
 
 
 def text_hashes(column: "pa.ChunkedArray") -> Words | None:
@@ -31,21 +29,14 @@ def text_hashes(column: "pa.ChunkedArray") -> Words | None:
 
 
 def _of_chunk(chunk: "pa.StringArray") -> Words | None:
-    _, places, content = chunk.buffers()
-    ends = np.frombuffer(places, dtype=np.int32)[chunk.offset : chunk.offset + len(chunk) + 1]
-    starts, sizes = ends[:-1].astype(np.int64), np.diff(ends)
+    starts, sizes, words = TextLayout.of(chunk, pad=MAX_BYTES)
     most = int(sizes.max())
     if most > MAX_BYTES:
         return None
-    # Eight bytes from any place on are a word; behind the last text there have to be as many.
-    padded = np.zeros(int(ends[-1]) + _WORD, dtype=np.uint8)
-    if content is not None:
-        padded[: int(ends[-1])] = np.frombuffer(content, dtype=np.uint8)[: int(ends[-1])]
-    words: Words = np.ndarray((len(padded) - _WORD + 1,), dtype="<u8", buffer=padded, strides=(1,))
     found = sizes.astype(np.uint64) * _MULTIPLIERS[0]
-    for at in range(0, most, _WORD):
-        left = np.clip(sizes - at, 0, _WORD).astype(np.uint64)
-        word = words[np.minimum(starts + at, len(words) - 1)] & _LOWEST[left.astype(np.int64)]
+    for at in range(0, most, WORD):
+        left = np.clip(sizes - at, 0, WORD).astype(np.uint64)
+        word = words[starts + at] & _LOWEST[left.astype(np.int64)]
         mixed = (found ^ word) * _MULTIPLIERS[1]
         mixed ^= mixed >> _SHIFT
         # A text that has ended stays as it is: how long others are, chunk by chunk, must not change its hash.
@@ -53,5 +44,5 @@ def _of_chunk(chunk: "pa.StringArray") -> Words | None:
     return found
 
 
-_LOWEST: Final = np.array([(1 << 8 * size) - 1 for size in range(_WORD + 1)], dtype=np.uint64)
+_LOWEST: Final = np.array([(1 << 8 * size) - 1 for size in range(WORD + 1)], dtype=np.uint64)
 """What keeps the first bytes of a word."""

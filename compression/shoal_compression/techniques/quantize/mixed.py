@@ -18,6 +18,7 @@ from shoal_compression.techniques.quantize.ranges import Range
 from shoal_compression.techniques.quantize.rounding import Steps, learn_rounding
 from shoal_compression.techniques.quantize.sensitivity import ROWS, RankedLayer, rank
 from shoal_compression.techniques.quantize.static import StaticQuantizer
+from shoal_numerics.proportion import wilson_interval
 
 
 class Mixed(StaticQuantizer):
@@ -31,6 +32,9 @@ class Mixed(StaticQuantizer):
 
     least_agreement: float = Field(default=0.995, ge=0, le=1)
     """Share of the samples for which both models name the same class."""
+    confidence: float | None = Field(default=None, gt=0.5, lt=1)
+    """With it, how sure it is to be that other samples agree as often: the share's lower bound (Wilson's, one-sided)
+    has to reach it. Of 512 samples two that differ are too many for 0.99 at 0.95."""
     least_sqnr_db: float = Field(default=0.0)
     """Of the first output; for models that name no class."""
     most_float: float = Field(default=0.5, ge=0, le=1)
@@ -54,7 +58,7 @@ class Mixed(StaticQuantizer):
             made = self._quantized(proto, model, samples, ranges, ranked[:kept], budget, progress)
             found = outputs_of(made, samples, budget.threads)[name]
             reached = (agreement(reference, found), sqnr_db(reference, found))
-            if reached[0] >= self.least_agreement and reached[1] >= self.least_sqnr_db:
+            if self._sure(reached[0], len(reference)) >= self.least_agreement and reached[1] >= self.least_sqnr_db:
                 return made
             best = max(best, reached)
             ranked = ranked or rank(proto, model, samples.first(ROWS), ranges, self.scheme, budget, progress)
@@ -63,10 +67,16 @@ class Mixed(StaticQuantizer):
             if share > self.most_float or kept == len(ranked) or budget.left_s <= 0:
                 raise TechniqueError(self._refusal(best, ranked))
 
+    def _sure(self, share: float, samples: int) -> float:
+        if self.confidence is None:
+            return share
+        return wilson_interval(round(share * samples), samples, 2 * self.confidence - 1)[0]
+
     def _refusal(self, best: tuple[float, float], ranked: Sequence[RankedLayer]) -> str:
         worst = ", ".join(f"{one.layer} ({one.sqnr_db:.0f} dB)" for one in ranked[:3])
         found = f"{best[0]:.1%} of the answers are the float model's at {best[1]:.0f} dB"
-        wanted = f"{self.least_agreement:.1%} at {self.least_sqnr_db:.0f} dB expected"
+        sure = "" if self.confidence is None else f", {self.confidence:.0%} sure,"
+        wanted = f"{self.least_agreement:.1%}{sure} at {self.least_sqnr_db:.0f} dB expected"
         step = "equalise in a step before, let more stay in float32 (most_float), or train with quantization"
         return f"applying {self.name}: {found}, {wanted}; most sensitive are {worst}; {step}"
 

@@ -6,7 +6,7 @@ import pytest
 from tests.compression.techniques.quantize.nets import convolutions, outliers, products
 
 from shoal_compression.budget import Budget
-from shoal_compression.comparing import sqnr_db
+from shoal_compression.comparing import agreement, sqnr_db
 from shoal_compression.errors import TechniqueError
 from shoal_compression.model import Model
 from shoal_compression.running import outputs_of
@@ -134,6 +134,20 @@ def test_mixed_precision_leaves_as_few_layers_in_float_as_the_tolerance_asks_for
     assert "float32" in strict.precision
     assert len(weights_of(onnx.load_from_string(strict.content))) < 3
     assert closeness(model, strict) > closeness(model, loose)
+
+
+def test_a_share_that_may_be_luck_is_not_enough_where_it_has_to_be_sure() -> None:
+    model, data = outliers()
+    plain = Mixed(least_agreement=0, most_float=1).apply(model, data, Budget())
+    _, samples, _ = Mixed().prepare(model, data, Budget())
+    reached = agreement(*(outputs_of(one, samples)[model.outputs[0].name] for one in (model, plain)))
+    assert 0 < reached < 1
+    chosen = [
+        Mixed(least_agreement=reached, confidence=sure, most_float=1).apply(model, data, Budget()).precision
+        for sure in (None, 0.95)
+    ]
+    assert chosen[0] == "int8"
+    assert "float32" in chosen[1]
 
 
 def test_mixed_precision_names_the_layers_to_blame_where_the_tolerance_is_out_of_reach() -> None:

@@ -18,7 +18,7 @@ from shoal_training.batch_inference.sinks.sink import Sink, SinkContext, Writer
 from shoal_training.errors import SinkError
 from shoal_training.ingestion.fetching import BUSY, LONGEST_BACKOFF_S, retry_after_s
 from shoal_training.ingestion.http_api import check_headers, check_url
-from shoal_training.ingestion.secret import secret
+from shoal_training.secret import secret
 
 if TYPE_CHECKING:
     import httpx

@@ -4,13 +4,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from shoal_training.batch_inference.sinks.noted import NotedWriter
 from shoal_training.batch_inference.sinks.sink import Sink, SinkContext, Writer
 from shoal_training.errors import SinkError
-from shoal_training.ingestion.kafka_stream import check_settings
-from shoal_training.ingestion.secret import secret, without
+from shoal_training.kafka import KafkaCluster, KafkaTopic, told
 
 if TYPE_CHECKING:
     from confluent_kafka import Producer
@@ -20,29 +19,17 @@ _SERVE_EVERY: Final = 1_000
 """Messages between two looks at what brokers have confirmed."""
 
 
-class KafkaSink(Sink):
+class KafkaSink(Sink, KafkaCluster):
     """A topic. A part that was being sent when the process was killed comes again, under the same keys."""
 
     kind: ClassVar[str] = "kafka"
     is_exactly_once: ClassVar[bool] = False
 
-    servers: str = Field(min_length=1, max_length=4096)
-    """`host:port`, with commas between."""
-    topic: str = Field(min_length=1, max_length=249)
-    manifest_topic: str | None = Field(default=None, min_length=1, max_length=249)
-    """Gets the manifest, under the name of the batch inference's run as its key, once all parts are there."""
-    username: str | None = Field(default=None, max_length=256)
-    password_env: str | None = Field(default=None, min_length=1, max_length=256)
-    """The environment variable that holds the password, for SASL."""
-    settings: dict[str, str] = Field(default={}, max_length=100)
-    """Of the client (librdkafka), such as `security.protocol: SASL_SSL`; no secrets."""
+    topic: KafkaTopic
+    manifest_topic: KafkaTopic | None = None
+    """Gets the manifest, with the run's id as its key, once all parts are there."""
     timeout_s: float = Field(default=60, gt=0, le=3600)
     """For brokers to confirm a message."""
-
-    @field_validator("settings")
-    @classmethod
-    def _check_settings(cls, settings: dict[str, str]) -> dict[str, str]:
-        return check_settings(settings)
 
     @property
     def label(self) -> str:
@@ -54,22 +41,15 @@ class KafkaSink(Sink):
         """See `Sink`."""
         from confluent_kafka import KafkaException, Producer
 
-        password = secret(self.password_env, f"writing to {self.label}") if self.password_env else ""
-        sasl = {"sasl.username": self.username, "sasl.password": password} if self.username else {}
+        settings = {
+            **self.client_settings(f"writing to {self.label}"),
+            "enable.idempotence": True,  # what the client itself sends again counts once, and stays in order
+            "message.timeout.ms": round(self.timeout_s * 1000),
+        }
         try:
-            producer = Producer(
-                {
-                    "log_level": 0,  # what is wrong is raised
-                    **self.settings,
-                    **sasl,
-                    "bootstrap.servers": self.servers,
-                    "enable.idempotence": True,  # what the client itself sends again counts once, and stays in order
-                    "message.timeout.ms": round(self.timeout_s * 1000),
-                }
-            )
+            producer = Producer(settings)
         except KafkaException as error:
-            told = without(str(error.args[0].str()), password)
-            raise SinkError(f"writing to {self.label}: {told}; mend the settings") from error
+            raise SinkError(f"writing to {self.label}: {told(error, settings)}; mend the settings") from error
         yield _KafkaWriter(self, producer, context)
 
 

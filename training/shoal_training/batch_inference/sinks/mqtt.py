@@ -14,7 +14,7 @@ from pydantic import Field
 from shoal_training.batch_inference.sinks.noted import NotedWriter
 from shoal_training.batch_inference.sinks.sink import Sink, SinkContext, Writer
 from shoal_training.errors import SinkError
-from shoal_training.ingestion.secret import secret
+from shoal_training.secret import secret
 
 if TYPE_CHECKING:
     from paho.mqtt.client import Client, MQTTMessageInfo

@@ -14,8 +14,8 @@ from shoal_training.batch_inference.manifest import Manifest, WrittenPart
 from shoal_training.batch_inference.sinks.rows import flat
 from shoal_training.batch_inference.sinks.sink import Sink, SinkContext, Writer, content_sha256
 from shoal_training.errors import SinkError
-from shoal_training.ingestion.secret import secret, without
 from shoal_training.ingestion.sql_url import SqlUrl, url_with
+from shoal_training.secret import secret, without
 
 if TYPE_CHECKING:
     import pyarrow as pa
