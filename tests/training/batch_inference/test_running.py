@@ -129,3 +129,23 @@ def test_a_run_does_not_go_on_with_another_file_or_model(folder: Path) -> None:
 def test_what_is_wrong_with_a_file_is_told_with_its_line(text: str, told: str) -> None:
     with pytest.raises(InferenceError, match=told):
         parse_inference(text)
+
+
+def test_a_text_among_numbers_is_told_by_its_row_and_columns_that_do_not_fit_by_their_number(folder: Path) -> None:
+    (folder / "rows/2.csv").write_text("id,a,b,c,site\n20,none,1,1,s0\n")
+    (folder / "rows/0.csv").unlink()
+    (folder / "rows/1.csv").unlink()
+    with pytest.raises(DataError, match=r"rows/2.csv, row 1: column 'a': 'none' is no finite number"):
+        run(folder, FILES)
+    with pytest.raises(DataError, match="`inputs`: x takes 3 numbers, and 2 columns are named"):
+        run(folder, FILES, run_id="r2", inputs={"x": ["b", "c"]})
+
+
+def test_a_run_is_left_for_a_new_one_where_its_source_has_changed(folder: Path) -> None:
+    told: list[int] = []
+    with pytest.raises(CancelledError):
+        run(folder, FILES, run_id=None, is_cancelled=lambda: len(told) > 6, progress=lambda *step: told.append(step[1]))
+    path = folder / "rows/2.csv"
+    path.write_text(path.read_text() + "30,1,1,1,s0\n")
+    assert run(folder, FILES, run_id=None).written_rows == 31
+    assert sorted(one.state for one in read_runs(folder / "store")) == ["cancelled", "finished"]

@@ -20,6 +20,7 @@ def main(
     file: Annotated[Path, typer.Argument(help="The file of the batch inference.", exists=True, dir_okay=False)],
     store: Annotated[Path, typer.Option(help="Folder of runs.")] = Path(".shoal-inference"),
     run: Annotated[str, typer.Option(help="Id of the run to begin or go on with.")] = "",
+    fresh: Annotated[bool, typer.Option("--fresh", help="Begin a new run, whatever has not finished.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="Write progress and result as JSON lines.")] = False,
 ) -> None:
     """Answer the rows of a source by a model, and write the answers to a sink."""
@@ -29,7 +30,7 @@ def main(
         bundle = read.definition.model.bundle
         if not bundle:
             raise InferenceError(f"running {file}: its model is at a hub; use `shoal inference run`, or name a bundle")
-        given = Given(file.parent / bundle, store, run_id=run or None, progress=progress)
+        given = Given(file.parent / bundle, store, run_id=run or None, is_fresh=fresh, progress=progress)
         return run_inference(read, given)
 
     follow(work, _summary, as_json=json_)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from shoal_contract.manifest import TensorSpec
+from shoal_contract.processing import NumberFeature, Processing, TabularInput
 from shoal_numerics.processing.errors import ProcessingError
 from shoal_numerics.processing.made import Prepared
 from shoal_numerics.processing.pipeline import Declared, Pipeline
@@ -170,6 +171,9 @@ class ModelWork:
             missing = [name for name in named if name not in table.column_names]
             if missing:
                 raise DataError(f"there is no column {missing[0]}; there are {', '.join(table.column_names)[:500]}")
+            size = abs(int(np.prod(spec.shape[1:], dtype=np.int64)))
+            if len(named) > 1 and -1 not in spec.shape[1:] and size != len(named):
+                raise DataError(f"`inputs`: {spec.name} takes {size} numbers, and {len(named)} columns are named")
             return named
         if spec.name in table.column_names:
             return [spec.name]
@@ -179,11 +183,22 @@ class ModelWork:
     def _rest(self, others: Sequence[TensorSpec], table: "pa.Table") -> Prepared:
         if not others:
             return Prepared({}, np.arange(len(table)), {}, [])
-        pipeline = Pipeline(self._declared(others))
+        pipeline = Pipeline(self._declared(others)._replace(processing=self._processing(others)))
         known = {name: name for name in table.column_names}
         known |= {spec: names[0] for spec, names in self.asked.inputs.items() if len(names) == 1}
         columns = {name: raw_column(table[known[name]]) for name in pipeline.columns(known) if name in known}
         return pipeline.prepare(columns, len(table))
+
+    def _processing(self, inputs: Sequence[TensorSpec]) -> Processing:
+        """Return how inputs are made; of several columns that are not all of numbers, what is none is told by row."""
+        declared = self.bundle.processing or Processing()
+        named = {spec.name: self.asked.inputs.get(spec.name, ()) for spec in inputs}
+        tables = {
+            name: TabularInput(features=tuple(NumberFeature(name=column) for column in columns))
+            for name, columns in named.items()
+            if len(columns) > 1
+        }
+        return declared.model_copy(update={"inputs": {**declared.inputs, **tables}})
 
     def _run(self, inputs: Mapping[str, Array], rows: int) -> dict[str, Array] | str:
         """Return the outputs, each (rows, ...), or why there are none."""

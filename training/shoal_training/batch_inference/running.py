@@ -40,7 +40,9 @@ class Given:
         root: Folder of results; any number of runs may share it.
         number: Of the version at the hub, where it is known.
         features: Names along the axis of the model's one input, by the version's baseline.
-        run_id: Of the run to begin or go on with; None: the latest of this file that has not ended, or a new one.
+        run_id: Of the run to begin or go on with; None: the latest of this file that has not finished, where its source
+            is as it was, or a new one.
+        is_fresh: Whether a new run is begun anyway, where `run_id` names none.
         folder: That paths of the file are relative to; None: the file's own.
         progress: Told at each part.
         is_cancelled: Whether the run is to end.
@@ -51,6 +53,7 @@ class Given:
     number: int | None = None
     features: tuple[str, ...] = ()
     run_id: str | None = None
+    is_fresh: bool = False
     folder: Path | None = None
     progress: Progress = silent
     is_cancelled: Callable[[], bool] = field(default=lambda: False)
@@ -67,7 +70,8 @@ def run_inference(file: InferenceFile, given: Given) -> InferenceRun:
         OutputError: The folder of results can not be written.
     """
     make_folder(given.root)
-    run_id = given.run_id or _unfinished(file, given.root) or f"{_now():%Y%m%d-%H%M%S}-{uuid4().hex[:6]}"
+    before_id = None if given.is_fresh else _unfinished(file, given)
+    run_id = given.run_id or before_id or f"{_now():%Y%m%d-%H%M%S}-{uuid4().hex[:6]}"
     folder = given.root / file.definition.name / run_id
     make_folder(folder)
     with held_alone(folder) as is_mine:
@@ -238,11 +242,15 @@ def _begun(
     return before.model_copy(update={"state": "running", "error": "", "ended_at": None})
 
 
-def _unfinished(file: InferenceFile, root: Path) -> str | None:
-    """Return the latest run of this very file that has not finished."""
-    own = [one for one in read_runs(root) if one.name == file.definition.name]
+def _unfinished(file: InferenceFile, given: Given) -> str | None:
+    """Return the latest run of this very file, if it has not finished and its source is as it was."""
+    own = [one for one in read_runs(given.root) if one.name == file.definition.name]
     found = next((one for one in own if one.definition_sha256 == file.definition.sha256), None)
-    return None if found is None or found.state == "finished" else found.id
+    if found is None or found.state == "finished":
+        return None
+    reading = Reading(given.folder or file.path.parent)
+    was = found.source.get("fingerprint")
+    return found.id if was is None or was == file.definition.source.fingerprint(reading) else None
 
 
 def _now() -> datetime:

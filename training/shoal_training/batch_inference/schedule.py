@@ -16,7 +16,7 @@ MAX_TRIGGERS: Final = 16
 class OnEvent(Value):
     """Something that happens at the hub."""
 
-    event: Literal["production", "new_version", "new_data"]
+    kind: Literal["production", "new_version", "new_data"]
     """A version of the model becomes production, or is registered; or the source has changed since the last run."""
     model: Name | None = None
     """Of the first two; the one that is run, without."""
@@ -29,7 +29,7 @@ class Schedule(Value):
 
     cron: str | None = Field(default=None, max_length=128)
     """Five fields, like `0 3 * * 1` for Mondays at three, in UTC; what a hub missed while it was away comes once."""
-    on: tuple[OnEvent, ...] = Field(default=(), max_length=MAX_TRIGGERS)
+    events: tuple[OnEvent, ...] = Field(default=(), max_length=MAX_TRIGGERS)
     after: tuple[Name, ...] = Field(default=(), max_length=MAX_TRIGGERS)
     """Other batch inferences: when each of them has ended well since the last run."""
 
@@ -49,6 +49,6 @@ class Schedule(Value):
 
     @model_validator(mode="after")
     def _check_some(self) -> Self:
-        if self.cron is None and not self.on and not self.after:
-            raise ValueError("one of `cron`, `on` and `after` is expected; say when it runs, or leave it out")
+        if self.cron is None and not self.events and not self.after:
+            raise ValueError("one of `cron`, `events` and `after` is expected; say when it runs, or leave it out")
         return self
