@@ -42,12 +42,12 @@ INFERENCE: dict[tuple[str, str], tuple[Prepare, str, str]] = {
     ("PUT", "/api/v1/batch-inference/{name}/schedule"): (
         _of("PUT", "/schedule", is_enabled=False),
         "batch_inference.switch_one",
-        "batch-inference/nightly/schedule",
+        "batch-inference/nightly",
     ),
     ("POST", "/api/v1/batch-inference/{name}/runs"): (
         _of("POST", "/runs"),
         "batch_inference.begin_one",
-        "batch-inference/nightly/runs",
+        "batch-inference/nightly",
     ),
     ("POST", "/api/v1/batch-inference/{name}/runs/{run_id}/cancel"): (
         _of_run("cancel"),
