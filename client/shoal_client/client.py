@@ -12,6 +12,7 @@ from typing_extensions import Self
 from shoal_client.alerts import Alerts
 from shoal_client.audit import Audit
 from shoal_client.automation import Automation
+from shoal_client.batch_inference import BatchInference
 from shoal_client.batches import Batches
 from shoal_client.captures import Captures
 from shoal_client.compositions import Compositions
@@ -67,6 +68,7 @@ class ShoalClient:
         self.compositions = Compositions(self._transport)
         self.captures = Captures(self._transport)
         self.batches = Batches(self._transport)
+        self.batch_inference = BatchInference(self._transport)
         self.traffic = TrafficLedger(self._transport)
         self.enrolments = Enrolments(self._transport)
         self.ca = DeviceCa(self._transport)

@@ -1,7 +1,7 @@
 """What is done to raw data before a model sees it, and to what it answers: declared values in the manifest, no code.
 
 A reader that does not know a kind refuses the manifest: what it left out, the model would answer wrongly without. The
-steps themselves are `shoal_agent.processing`.
+steps themselves are `shoal_numerics.processing`.
 """
 
 from typing import Annotated, Final, Literal

@@ -15,6 +15,7 @@ from shoal_hub.approvals import routes as approval_routes
 from shoal_hub.audit import routes as audit_routes
 from shoal_hub.audit.requests import AuditedRequests, watch_request
 from shoal_hub.automation import routes as automation_routes
+from shoal_hub.batch_inference import routes as inference_routes
 from shoal_hub.batches import routes as batch_routes
 from shoal_hub.captures import routes as capture_routes
 from shoal_hub.compliance import routes as compliance_routes
@@ -130,6 +131,7 @@ def _api() -> APIRouter:
     api.include_router(composition_routes.router)
     api.include_router(capture_routes.router)
     api.include_router(batch_routes.router)
+    api.include_router(inference_routes.router)
     api.include_router(traffic_routes.router)
     api.include_router(device_fetch_routes.router)
     api.include_router(ca_routes.router)

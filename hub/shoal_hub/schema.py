@@ -6,6 +6,7 @@ import shoal_hub.alerts.tables
 import shoal_hub.approvals.tables
 import shoal_hub.audit.tables
 import shoal_hub.automation.tables
+import shoal_hub.batch_inference.tables
 import shoal_hub.batches.tables
 import shoal_hub.benchmarks.tables
 import shoal_hub.captures.tables

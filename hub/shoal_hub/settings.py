@@ -13,6 +13,7 @@ from pydantic import ConfigDict, Field, ValidationError, field_validator
 
 from shoal_contract.limits import DEFAULT_CHUNK_BYTES, MAX_ARTIFACT_BYTES, MAX_BLOB_BYTES, MAX_HTTPS_ARTIFACT_BYTES
 from shoal_hub.alerts.settings import AlertSettings
+from shoal_hub.batch_inference.settings import InferenceSettings
 from shoal_hub.drift_history.settings import HistorySettings
 from shoal_hub.errors import SettingsError
 from shoal_hub.observe.settings import ObserveSettings
@@ -30,7 +31,7 @@ def is_safe_url(url: str) -> bool:
     return (parts.scheme == "https" and bool(parts.hostname)) or is_local
 
 
-class Settings(AlertSettings, HistorySettings, ObserveSettings, TrackingSettings):
+class Settings(AlertSettings, HistorySettings, InferenceSettings, ObserveSettings, TrackingSettings):
     """The hub's settings; `Settings.read(os.environ)` reads them from `SHOAL_*`. Port 0 takes any free port."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

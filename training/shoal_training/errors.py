@@ -51,3 +51,15 @@ class LaunchError(TrainingError):
 
 class StreamError(TrainingError):
     """A broker of events can not be reached, refuses, or does not confirm."""
+
+
+class InferenceError(TrainingError):
+    """A batch inference can not go on: its file is none, its run is another's, or its workers are lost."""
+
+
+class SinkError(TrainingError):
+    """What a model has answered can not be written; it says where, and what is there already stays."""
+
+
+class CancelledError(TrainingError):
+    """Work was taken back; what it had written stays."""

@@ -21,22 +21,27 @@ class OnnxModel:
     """A loaded ONNX model and how samples lie in its tensors.
 
     Args:
-        path: The file.
+        model: The file, or its content.
         outputs: Names of the outputs that are asked for; all if empty.
         is_batched: Whether samples lie along the first axis of every input and output.
+        threads: Of the CPU; None: all.
 
     Raises:
         DataError: The file does not load.
     """
 
-    def __init__(self, path: Path, outputs: Sequence[str] = (), *, is_batched: bool = True) -> None:
+    def __init__(
+        self, model: Path | bytes, outputs: Sequence[str] = (), *, is_batched: bool = True, threads: int | None = None
+    ) -> None:
         import onnxruntime
 
+        content, self._name = (model, "the model") if isinstance(model, bytes) else (model.read_bytes(), model.name)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads or 0
         try:
-            self.session: Any = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
+            self.session: Any = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # the runtime's errors share no base class
-            raise DataError(f"running {path.name}: {str(error)[:300]}") from error
-        self._name = path.name
+            raise DataError(f"running {self._name}: {str(error)[:300]}") from error
         self._outputs = list(outputs) or [found.name for found in self.session.get_outputs()]
         self.is_batched = is_batched
 

@@ -1,11 +1,9 @@
-"""What a version's manifest declares of its inputs and outputs, done: images, tables, labels, boxes.
+"""What a version's manifest declares of its inputs and outputs, done on this device; serving and batch both use it."""
 
-Values in, values out, vectorised in numpy; knows neither HTTP nor files. Serving and batch both use it.
-"""
-
-from shoal_agent.processing.errors import MissingColumnError, ProcessingError, SampleError, missing_extra
-from shoal_agent.processing.made import Placement, Prepared
-from shoal_agent.processing.pipeline import MAX_PIXELS, Pipeline
+from shoal_agent.processing.errors import MissingColumnError, ProcessingError, missing_extra
+from shoal_agent.processing.pipeline import Pipeline
+from shoal_numerics.processing.made import Placement, Prepared
+from shoal_numerics.processing.pipeline import MAX_PIXELS
 
 __all__ = [
     "MAX_PIXELS",
@@ -14,6 +12,5 @@ __all__ = [
     "Placement",
     "Prepared",
     "ProcessingError",
-    "SampleError",
     "missing_extra",
 ]

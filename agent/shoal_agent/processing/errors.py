@@ -1,4 +1,4 @@
-"""Why data can not be made an input: of the whole of it, or of one sample."""
+"""Why data can not be made an input, as the agent reports it."""
 
 from shoal_agent.errors import AgentError
 
@@ -12,12 +12,6 @@ class ProcessingError(AgentError):
 
 class MissingColumnError(ProcessingError):
     """The data lacks a column that the manifest asks for."""
-
-
-class SampleError(ProcessingError):
-    """One sample can not be made an input; the others are not concerned."""
-
-    code = "sample"
 
 
 def missing_extra(doing: str, package: str, extra: str) -> ProcessingError:

@@ -26,6 +26,7 @@ from shoal_hub.cli import (
     fleet,
     groups,
     hub,
+    inference,
     jobs,
     models,
     online_features,
@@ -78,6 +79,7 @@ app.add_typer(tokens.app, name="tokens")
 app.add_typer(models.app, name="models")
 app.command(epilog="Example: shoal train pipeline.yaml --register")(train)
 app.add_typer(data.app, name="data")
+app.add_typer(inference.app, name="inference")
 app.add_typer(compress.app, name="compress")
 app.add_typer(runs.app, name="runs")
 app.add_typer(rollouts.app, name="rollouts")

@@ -10,6 +10,7 @@ from shoal_hub.errors import JobError
 from shoal_hub.jobs.work import JobWork
 
 KINDS: Final = {
+    "batch-inference": "shoal_hub.batch_inference.work",
     "compress": "shoal_hub.registry.compress",
     "compression": "shoal_hub.compression.make",
     "compression-choose": "shoal_hub.compression.choose",

@@ -13,6 +13,7 @@ from shoal_hub.alerts.ways import ATTEMPT_S, Ways
 from shoal_hub.audit.anchor import AnchorFile, AuditSigner
 from shoal_hub.audit.webhook import Webhook
 from shoal_hub.automation.chore import Automation
+from shoal_hub.batch_inference.schedules import InferenceSchedules
 from shoal_hub.batches.prune import AnswerPruner
 from shoal_hub.benchmarks.chore import BenchmarkOffers
 from shoal_hub.broker.cut_off import CutOff
@@ -90,6 +91,7 @@ def build_controller(
             RollUp(database, settings),
             HistoryPruner(database, Retention.of(settings)),
             Automation(hub, settings.automation_every_s),
+            InferenceSchedules(database, settings),
             *build_alerts(settings, database, addresses),
             CapturePruner(database, artifacts, timedelta(seconds=settings.captures_retention_s)),
             BenchmarkOffers(database),

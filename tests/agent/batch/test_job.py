@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.agent.batch import jobs
-from tests.agent.processing.pictures import encoded, pixels
 from tests.contract.golden_messages import manifest as golden_manifest
 from tests.fixtures import tiny
+from tests.numerics.processing.pictures import encoded, pixels
 
 from shoal_agent.batch import BatchError, StoppedError
 from shoal_agent.batch.runner import Bounds

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 from tests.agent.batch import jobs
-from tests.agent.processing.pictures import encoded
 from tests.agent.simulators.device import Device
 from tests.agent.simulators.director import ref_of
 from tests.agent.simulators.https_hub import HttpsHub
 from tests.agent.test_encrypted import publish
 from tests.fixtures import tiny
+from tests.numerics.processing.pictures import encoded
 
 from shoal_agent.batch import BatchError
 from shoal_agent.batch.model import choose_slot

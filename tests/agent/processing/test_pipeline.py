@@ -4,11 +4,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.agent.processing.pictures import encoded, pixels
-from tests.agent.processing.test_tables import objects
 from tests.contract.golden_messages import manifest
 from tests.contract.golden_processing import image_manifest, table_manifest
 from tests.fixtures import tiny
+from tests.numerics.processing.pictures import encoded, pixels
+from tests.numerics.processing.test_tables import objects
 
 from shoal_agent.processing import Pipeline, ProcessingError
 from shoal_contract.manifest import TensorSpec, VersionManifest

@@ -12,7 +12,7 @@ from tests.hub.registry.bundles import post_bundle
 from tests.hub.registry.test_brought_models import manifest_of
 
 from shoal_agent.engines import load_engine, run_golden
-from shoal_agent.processing.pipeline import Pipeline
+from shoal_agent.processing import Pipeline
 from shoal_compression.errors import SourceError
 from shoal_compression.original import read_original
 from shoal_hub.context import HubContext

@@ -16,9 +16,9 @@ from shoal_training.ingestion.paging import Parameters
 if TYPE_CHECKING:
     import httpx
 
-_BUSY: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
+BUSY: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 """Answers after which asking again may help."""
-_LONGEST_BACKOFF_S: Final = 60.0
+LONGEST_BACKOFF_S: Final = 60.0
 _SHOWN: Final = 200
 """Characters of an answer that errors show."""
 
@@ -76,7 +76,7 @@ class Fetching:
                 return reason
             if attempt == self.retries:
                 raise DataError(f"reading {url}: {reason}, {attempt + 1} times; try again later")
-            longest = min(self.backoff_s * 2**attempt, _LONGEST_BACKOFF_S)
+            longest = min(self.backoff_s * 2**attempt, LONGEST_BACKOFF_S)
             self._wait(url, longest * random.uniform(0.5, 1) if wait_s is None else wait_s, reason)  # noqa: S311 - no secret
         raise AssertionError(url)
 
@@ -87,7 +87,7 @@ class Fetching:
         remaining_s = self._remaining_s(url)
         try:
             with self._answer(url, parameters, headers, remaining_s) as answer:
-                if answer.status_code in _BUSY:
+                if answer.status_code in BUSY:
                     return f"the API answers {answer.status_code}", retry_after_s(answer.headers.get("Retry-After"))
                 data = self._read(answer, url)
         except httpx.TransportError as error:

@@ -77,6 +77,7 @@ class FileSource(Source):
                 for table in self._form(path).tables(file, about):
                     if known is None:
                         known, known_path = table.schema, about.path
+                    reading.origin = about.path
                     yield files.with_folders(table, path)
             reading.progress(f"read {self.label}", done, len(files.found.paths))
 

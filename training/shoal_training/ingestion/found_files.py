@@ -80,7 +80,7 @@ def find_files(asked: str, folder: Path, suffixes: Sequence[str]) -> FoundFiles:
     """
     url = asked if "://" in asked else str(folder.absolute() / asked)
     try:
-        filesystem, root = _filesystem(url)
+        filesystem, root = filesystem_of(url)
         filesystem.invalidate_cache()  # lists of stores are kept, and the files of a run before would be read
         paths, root = _paths(filesystem, root.rstrip("/"), suffixes)
     except (ImportError, ValueError) as error:
@@ -92,8 +92,13 @@ def find_files(asked: str, folder: Path, suffixes: Sequence[str]) -> FoundFiles:
     return FoundFiles(filesystem, root, tuple(sorted(paths)))
 
 
-def _filesystem(url: str) -> tuple[Any, str]:
-    """Return the file system of a URL, and the path on it; Arrow's own where fsspec's package is not installed."""
+def filesystem_of(url: str) -> tuple[Any, str]:
+    """Return the file system of a URL, and the path on it; Arrow's own where fsspec's package is not installed.
+
+    Raises:
+        ImportError: Neither has one for this kind of URL.
+        ValueError: It is no URL.
+    """
     import fsspec
 
     try:

@@ -24,6 +24,29 @@ _HIDING: Final = ("authorization", "cookie", "token", "secret", "key")
 """Words in the names of headers that hold secrets."""
 
 
+def check_url(url: str) -> str:
+    """Return a URL that holds no secret.
+
+    Raises:
+        ValueError: It does.
+    """
+    if "@" in urlsplit(url).netloc:
+        raise ValueError("a name or password stands in it; put them into a header by `secret_headers`")
+    return url
+
+
+def check_headers(headers: dict[str, str]) -> dict[str, str]:
+    """Return headers that hold no secret, as far as their names tell.
+
+    Raises:
+        ValueError: One does.
+    """
+    telling = [name for name in headers if any(word in name.lower() for word in _HIDING)]
+    if telling:
+        raise ValueError(f"{telling[0]} holds a secret; name it under `secret_headers`, with an environment variable")
+    return headers
+
+
 class HttpSource(Source):
     """A list in the JSON answers of an HTTP API; its objects are rows."""
 
@@ -56,19 +79,12 @@ class HttpSource(Source):
     @field_validator("url")
     @classmethod
     def _check_url(cls, url: str) -> str:
-        if "@" in urlsplit(url).netloc:
-            raise ValueError("a name or password stands in it; put them into a header by `secret_headers`")
-        return url
+        return check_url(url)
 
     @field_validator("headers")
     @classmethod
     def _check_headers(cls, headers: dict[str, str]) -> dict[str, str]:
-        telling = [name for name in headers if any(word in name.lower() for word in _HIDING)]
-        if telling:
-            raise ValueError(
-                f"{telling[0]} holds a secret; name it under `secret_headers`, with an environment variable"
-            )
-        return headers
+        return check_headers(headers)
 
     @property
     def label(self) -> str:

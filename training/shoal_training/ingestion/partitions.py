@@ -10,14 +10,15 @@ from shoal_training.errors import DataError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_NOTHING: Final = "__HIVE_DEFAULT_PARTITION__"
+NOTHING: Final = "__HIVE_DEFAULT_PARTITION__"
+"""The folder of rows that have no value."""
 
 
 def partition_values(path: str, root: str) -> dict[str, str | None]:
     """Return the values that the folders between a root and a file name, by column."""
     folders = PurePosixPath(path.removeprefix(root)).parent.parts
     pairs = [part.split("=", 1) for part in folders if "=" in part and not part.startswith("=")]
-    return {unquote(name): None if value == _NOTHING else unquote(value) for name, value in pairs}
+    return {unquote(name): None if value == NOTHING else unquote(value) for name, value in pairs}
 
 
 def partition_schema(values: Sequence[Mapping[str, str | None]], declared: Mapping[str, "pa.DataType"]) -> "pa.Schema":

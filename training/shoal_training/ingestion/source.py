@@ -55,6 +55,7 @@ class Reading:
         is_strict: Whether a row that can not be read ends the reading, by a DataError, instead.
         schema_change: What is done where columns change between files and sources.
         pause: Waits for as many seconds, between attempts at an API.
+        origin: The file that the table which was yielded last is from; empty: the source has no files.
     """
 
     folder: Path
@@ -65,6 +66,7 @@ class Reading:
     refused_count: int = 0
     schema_change: SchemaChange = "strict"
     pause: Callable[[float], None] = time.sleep
+    origin: str = ""
 
     def refuse(self, source: str, row: int | None, reason: str, count: int = 1) -> None:
         """Leave a row out, or a file, and count it.

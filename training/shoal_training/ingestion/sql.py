@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 from typing_extensions import Self
 
 from shoal_training.errors import DataError
@@ -12,14 +12,12 @@ from shoal_training.ingestion.column_types import ColumnTypes, arrow_types
 from shoal_training.ingestion.records import RecordTables, inferred
 from shoal_training.ingestion.schemas import doubled
 from shoal_training.ingestion.source import Reading, Source
+from shoal_training.ingestion.sql_url import SqlUrl, url_with
 from shoal_training.secret import secret, without
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from sqlalchemy import URL, Connection
-
-_DRIVERS: Final = {"postgresql": "postgresql+psycopg"}
-"""Of databases, the driver that the hub has, where the URL names none."""
 
 
 class SqlSource(Source):
@@ -27,7 +25,7 @@ class SqlSource(Source):
 
     kind: ClassVar[str] = "sql"
 
-    url: str = Field(min_length=3, max_length=4096)
+    url: SqlUrl
     """As SQLAlchemy takes it, without a password: `postgresql://reader@db.example/plant`, `sqlite:///plant.db`
     (relative to the pipeline file)."""
     password_env: str | None = Field(default=None, min_length=1, max_length=256)
@@ -37,24 +35,6 @@ class SqlSource(Source):
     table: str | None = Field(default=None, pattern=r"^[^.]+(\.[^.]+)?$", max_length=256)
     """Instead of a query: `table` or `schema.table`, in the order of its primary key."""
     columns: ColumnTypes = Field(default={})
-
-    @field_validator("url")
-    @classmethod
-    def _check_url(cls, url: str) -> str:
-        from sqlalchemy import make_url
-        from sqlalchemy.exc import ArgumentError
-
-        try:
-            parsed = make_url(url)
-        except ArgumentError as error:
-            raise ValueError(
-                "it is no URL of a database, expected one like postgresql://reader@db.example/plant"
-            ) from error
-        if parsed.password is not None or "password" in parsed.query:
-            raise ValueError(
-                "a password stands in it; put it into an environment variable and name that as password_env"
-            )
-        return url
 
     @model_validator(mode="after")
     def _check_one(self) -> Self:
@@ -107,7 +87,7 @@ class SqlSource(Source):
             if not path.is_file():
                 raise DataError(f"reading {self.label}: {path} is no file; name the database's")
             return url.set(database=f"file:{path}", query={**url.query, "mode": "ro", "uri": "true"})
-        return url.set(drivername=_DRIVERS.get(url.drivername, url.drivername), password=password or url.password)
+        return url_with(self.url, reading.folder, password)
 
     def _read(self, connection: "Connection", reading: Reading) -> Iterator["pa.Table"]:
         result = connection.execute(self._statement(connection), execution_options={"yield_per": reading.batch_rows})

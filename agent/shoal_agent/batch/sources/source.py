@@ -20,7 +20,7 @@ class Chunk(NamedTuple):
     """Some rows that follow each other.
 
     Attributes:
-        columns: By name, each (rows,): numbers, or objects, see `shoal_agent.processing.columns`.
+        columns: By name, each (rows,): numbers, or objects, see `shoal_numerics.processing.columns`.
         rows: (rows,) int64: their numbers in the input, from 1.
         bad: Rows that could not be read at all, by number, with the reason.
         after: Where the next chunk begins.

@@ -1,0 +1,1 @@
+"""Where answers go: files, databases, topics, addresses; each part of a run once, and a manifest last."""
