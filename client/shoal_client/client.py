@@ -136,6 +136,24 @@ class ShoalClient:
         """Return the last part of a job's log."""
         return self._transport.fetch("GET", f"/jobs/{job_id}/log").decode(errors="replace")
 
+    def follow_job_log(self, job_id: str) -> Iterator[str]:
+        """Yield what a job writes as it does, to its end."""
+        with self._transport.stream(f"/jobs/{job_id}/log/stream", read_timeout_s=_SILENCE_S) as response:
+            kind = ""
+            for line in response.iter_lines():
+                if line.startswith("event: "):
+                    kind = line.removeprefix("event: ")
+                elif line.startswith("data: ") and kind == "log":
+                    yield json.loads(line.removeprefix("data: "))["text"]
+
+    def cancel_job(self, job_id: str) -> Job:
+        """Cancel a job that is queued or runs."""
+        return self._transport.call("POST", f"/jobs/{job_id}/cancel", Job)
+
+    def retry_job(self, job_id: str) -> Job:
+        """Have a job that has failed or was cancelled done again."""
+        return self._transport.call("POST", f"/jobs/{job_id}/retry", Job)
+
     def wait_for_job(self, job_id: str, progress: Callable[[Job], None] | None = None) -> Job:
         """Wait until a job has succeeded, and return it.
 
@@ -144,7 +162,7 @@ class ShoalClient:
             progress: Told whenever it has come further.
 
         Raises:
-            JobFailedError: It failed.
+            JobFailedError: It failed, or was cancelled.
         """
         last: Job | None = None
         while True:
@@ -153,9 +171,9 @@ class ShoalClient:
                 progress(job)
             if job.state == "succeeded":
                 return job
-            if job.state == "failed":
+            if job.has_ended:
                 raise JobFailedError(
-                    f"job {job.id} ({job.kind}) failed: {job.error}", f"read its log: shoal jobs log {job.id}"
+                    f"job {job.id} ({job.kind}) {job.state}: {job.error}", f"read its log: shoal jobs log {job.id}"
                 )
             last = job
             time.sleep(_LOOK_S)

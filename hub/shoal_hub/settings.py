@@ -15,6 +15,7 @@ from shoal_contract.limits import DEFAULT_CHUNK_BYTES, MAX_ARTIFACT_BYTES, MAX_B
 from shoal_hub.alerts.settings import AlertSettings
 from shoal_hub.drift_history.settings import HistorySettings
 from shoal_hub.errors import SettingsError
+from shoal_hub.jobs.settings import JobSettings
 from shoal_hub.observe.settings import ObserveSettings
 from shoal_hub.operators.oidc_roles import parse_roles
 from shoal_hub.setting import setting as _setting
@@ -30,7 +31,7 @@ def is_safe_url(url: str) -> bool:
     return (parts.scheme == "https" and bool(parts.hostname)) or is_local
 
 
-class Settings(AlertSettings, HistorySettings, ObserveSettings, TrackingSettings):
+class Settings(AlertSettings, HistorySettings, JobSettings, ObserveSettings, TrackingSettings):
     """The hub's settings; `Settings.read(os.environ)` reads them from `SHOAL_*`. Port 0 takes any free port."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -356,7 +357,6 @@ class Settings(AlertSettings, HistorySettings, ObserveSettings, TrackingSettings
     renewals_per_hour: int = _setting(
         "SHOAL_RENEWALS_PER_HOUR", 12, "1/h", "Certificates that one device may get by renewal.", ge=1
     )
-    max_jobs: int = _setting("SHOAL_MAX_JOBS", 1, "jobs", "Jobs (compression, training) that run at once.", ge=1, le=64)
     predictor_results: int = _setting(
         "SHOAL_PREDICTOR_RESULTS",
         32,
