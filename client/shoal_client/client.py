@@ -31,9 +31,11 @@ from shoal_client.profile import Profile, read_profile
 from shoal_client.registry import Job
 from shoal_client.resources import Devices, Drift, Federated, Tokens
 from shoal_client.rollouts import Rollouts
+from shoal_client.run_log import RunLog
 from shoal_client.runs import Runs
 from shoal_client.sites import Sites
 from shoal_client.traffic import TrafficLedger
+from shoal_client.trainings import Trainings
 from shoal_client.transport import Transport
 from shoal_client.trials import Trials
 from shoal_client.tuf import Trust
@@ -73,6 +75,7 @@ class ShoalClient:
         self.models = Models(self._transport)
         self.compression = Compression(self._transport)
         self.runs = Runs(self._transport)
+        self.trainings = Trainings(self._transport)
         self.rollouts = Rollouts(self._transport)
         self.trials = Trials(self._transport)
         self.drift = Drift(self._transport)
@@ -123,6 +126,10 @@ class ShoalClient:
     def operator(self) -> Caller:
         """Return who the token speaks for, and what it may."""
         return self._transport.call("GET", "/operator", Caller)
+
+    def run_log(self) -> RunLog:
+        """Return what records a run in the hub's tracking."""
+        return RunLog(self._transport)
 
     def jobs(self, *, limit: int = 100) -> list[Job]:
         """List jobs, newest first."""

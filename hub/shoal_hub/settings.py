@@ -20,6 +20,7 @@ from shoal_hub.observe.settings import ObserveSettings
 from shoal_hub.operators.oidc_roles import parse_roles
 from shoal_hub.setting import setting as _setting
 from shoal_hub.tracking.settings import TrackingSettings
+from shoal_hub.training.settings import TrainingSettings
 
 Port = Annotated[int, Field(ge=0, le=65_535)]
 
@@ -31,7 +32,7 @@ def is_safe_url(url: str) -> bool:
     return (parts.scheme == "https" and bool(parts.hostname)) or is_local
 
 
-class Settings(AlertSettings, HistorySettings, JobSettings, ObserveSettings, TrackingSettings):
+class Settings(AlertSettings, HistorySettings, JobSettings, ObserveSettings, TrackingSettings, TrainingSettings):
     """The hub's settings; `Settings.read(os.environ)` reads them from `SHOAL_*`. Port 0 takes any free port."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -30,7 +30,7 @@ def show_job(job: JobId, as_json: AsJson = False) -> None:
     """Show one job."""
     with connect() as client:
         found = client.job(job)
-    show(found, as_json=as_json, draw=lambda: _draw(found))
+    show(found, as_json=as_json, draw=lambda: draw_job(found))
 
 
 @app.command(epilog="Example: shoal jobs log j-abcdefgh --follow")
@@ -49,7 +49,7 @@ def cancel(job: JobId, as_json: AsJson = False) -> None:
     """Cancel a job that is queued or runs; nothing of it is kept by halves."""
     with connect() as client:
         done = client.cancel_job(job)
-    show(done, as_json=as_json, draw=lambda: _draw(done))
+    show(done, as_json=as_json, draw=lambda: draw_job(done))
 
 
 @app.command(epilog="Example: shoal jobs retry j-abcdefgh")
@@ -57,7 +57,7 @@ def retry(job: JobId, as_json: AsJson = False) -> None:
     """Do a job again that has failed or was cancelled; a training goes on from its last checkpoint."""
     with connect() as client:
         queued = client.retry_job(job)
-    show(queued, as_json=as_json, draw=lambda: _draw(queued))
+    show(queued, as_json=as_json, draw=lambda: draw_job(queued))
 
 
 @app.command("wait", epilog="Example: shoal jobs wait j-abcdefgh")
@@ -65,7 +65,7 @@ def wait_for(job: JobId, as_json: AsJson = False) -> None:
     """Wait until a job has ended; exit status 1 if it failed."""
     with connect() as client:
         done = wait(client, job)
-    show(done, as_json=as_json, draw=lambda: _draw(done))
+    show(done, as_json=as_json, draw=lambda: draw_job(done))
 
 
 def wait(client: ShoalClient, job_id: str) -> Job:
@@ -78,7 +78,8 @@ def wait(client: ShoalClient, job_id: str) -> Job:
         )
 
 
-def _draw(job: Job) -> None:
+def draw_job(job: Job) -> None:
+    """Draw what is known of a job."""
     facts(
         [
             ("job", job.id),

@@ -20,15 +20,19 @@ def end_group(pid: int) -> None:
         os.killpg(pid, signal.SIGTERM)
 
 
-def kill_all(job_id: str) -> int:
+def kill_all(job_id: str, leader: int | None = None) -> int:
     """Kill what is left of a job, also what has a session of its own; return how many there were.
 
     Its log is still written until nobody prints any more.
+
+    Args:
+        job_id: The job.
+        leader: The process that it began with, whose session's others are of it whatever they have inherited.
     """
     killed = 0
     for pid in _pids():
         with suppress(OSError):
-            killed += _kill_if_of(pid, job_id)
+            killed += _kill_if_of(pid, job_id, leader)
     return killed
 
 
@@ -64,13 +68,14 @@ def _pids() -> list[int]:
     return [int(one.name) for one in Path("/proc").iterdir() if one.name.isdigit() and int(one.name) != os.getpid()]
 
 
-def _kill_if_of(pid: int, job_id: str) -> bool:
+def _kill_if_of(pid: int, job_id: str, leader: int | None) -> bool:
     """Kill a process if it is of the job; by a handle, since its number may be somebody else's a moment later."""
     handle = os.pidfd_open(pid)
     try:
         environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
         is_log = Path(f"/proc/{pid}/comm").read_text().strip() == NAME
-        if f"{MARK}={job_id}".encode() not in environment or is_log:
+        is_of_job = f"{MARK}={job_id}".encode() in environment or os.getsid(pid) == leader
+        if not is_of_job or is_log:
             return False
         signal.pidfd_send_signal(handle, signal.SIGKILL)
         return True

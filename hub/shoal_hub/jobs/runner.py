@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
+from sqlalchemy import or_
 from sqlalchemy import select as select_columns
 from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import Session, col, select, update
@@ -90,7 +91,7 @@ class JobRunner:
             except subprocess.TimeoutExpired:
                 child.kill()
                 child.wait()
-            kill_all(job_id)
+            kill_all(job_id, child.pid)
         try:
             with self._database.transaction() as session:
                 cut = update(Job).where(col(Job.id).in_(list(self._children)), col(Job.state) == "running")
@@ -133,14 +134,14 @@ class JobRunner:
                 self._killed_at[job.id] = time.monotonic() + self._settings.job_stop_s
             elif time.monotonic() >= self._killed_at[job.id]:
                 child.kill()
-                kill_all(job.id)
+                kill_all(job.id, child.pid)
 
     def _reap(self) -> None:
         for job_id, child in list(self._children.items()):
             status = child.poll()
             if status is None:
                 continue
-            kill_all(job_id)  # whatever it has started ends with it
+            kill_all(job_id, child.pid)  # whatever it has started ends with it
             with self._database.transaction() as session:
                 job = session.get_one(Job, job_id, populate_existing=True)
                 if job.state == "running":
@@ -171,7 +172,7 @@ class JobRunner:
                     self._adopted.add(job.id)
                     continue
                 self._adopted.discard(job.id)
-                kill_all(job.id)
+                kill_all(job.id, job.pid)
                 if job.attempts >= self._retrying.attempts:
                     why = f"its process vanished {job.attempts} times: {self._last_line(job.id)}"
                     finish(session, job.id, error=why, cause="killed")
@@ -214,7 +215,7 @@ class JobRunner:
     def _running(self, session: Session) -> Counter[str]:
         """Return how many jobs run, by kind; one that was ended counts until its processes have."""
         ending = [job_id for job_id in self._children if job_id in self._killed_at]
-        counted = select(Job.kind).where((Job.state == "running") | col(Job.id).in_(ending))
+        counted = select(Job.kind).where(or_(col(Job.state) == "running", col(Job.id).in_(ending)))
         return Counter(session.exec(counted).all())
 
     def _spawn(self, job_id: str) -> "subprocess.Popen[bytes]":

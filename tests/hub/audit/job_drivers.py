@@ -21,7 +21,14 @@ def _retry(site: Site) -> Callable[[], Any]:
     return lambda: site.send("POST", f"/jobs/{job_id}/retry")
 
 
+def _train(site: Site) -> Callable[[], Any]:
+    pipeline = "{name: cheap, data_ingestion: {sources: [{path: x.csv}]}, model_training: {target: y, trainer: {"
+    pipeline += "framework: sklearn, algorithm: logistic_regression}}}"
+    return lambda: site.send("POST", "/trainings", json={"pipeline": pipeline})
+
+
 JOBS: dict[tuple[str, str], tuple[Callable[[Site], Callable[[], Any]], str, str]] = {
     ("POST", "/api/v1/jobs/{job_id}/cancel"): (_cancel, "jobs.cancel_job", "jobs/j-"),
+    ("POST", "/api/v1/trainings"): (_train, "training.create_training", "jobs/j-"),
     ("POST", "/api/v1/jobs/{job_id}/retry"): (_retry, "jobs.retry_job", "jobs/j-"),
 }
