@@ -1,9 +1,8 @@
 """Follows a job's log while it is written, on behalf of one reader, to the end of the job."""
 
 import codecs
-import json
 from collections.abc import AsyncIterator
-from typing import Final
+from typing import Final, NamedTuple
 
 import anyio.to_thread
 from sqlmodel import select
@@ -21,8 +20,27 @@ _LOOK_S: Final = 0.5
 _QUIET_LOOKS: Final = 28
 
 
-async def follow_log(hub: HubContext, reader: Principal, job_id: str, offset: int) -> AsyncIterator[str]:
-    """Yield server-sent events: `log` with the next text and where it ends, at last `end` with the job's state.
+class Followed(NamedTuple):
+    """What a reader is told.
+
+    Attributes:
+        text: The next of the log.
+        next: Where in the log that ends.
+        state: Of the job, once it has ended and all has been told; empty before.
+    """
+
+    text: str
+    next: int
+    state: str = ""
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether it only says that the hub is still there."""
+        return not (self.text or self.state)
+
+
+async def follow_log(hub: HubContext, reader: Principal, job_id: str, offset: int) -> AsyncIterator[Followed]:
+    """Yield what a job writes as it does, and at last how it ended; now and then, while all is quiet, nothing.
 
     It ends with the reader's token or session too, as each request of theirs would.
     """
@@ -34,16 +52,16 @@ async def follow_log(hub: HubContext, reader: Principal, job_id: str, offset: in
             part = await anyio.to_thread.run_sync(_next, hub, job_id, offset)
             if part.data:
                 offset = part.end
-                yield _event("log", {"text": decoder.decode(part.data), "next": offset})
+                yield Followed(decoder.decode(part.data), offset)
                 continue
             if state is None:
                 return
             if state in ENDED:
-                yield _event("end", {"state": state, "next": offset})
+                yield Followed("", offset, state)
                 return
             quiet_looks += 1
             if quiet_looks % _QUIET_LOOKS == 0:
-                yield ": still here\n\n"
+                yield Followed("", offset)
             await subscription.take(_LOOK_S)
 
 
@@ -57,7 +75,3 @@ def _state_of(hub: HubContext, reader: Principal, job_id: str) -> str | None:
 
 def _next(hub: HubContext, job_id: str, offset: int) -> LogPart:
     return read_log(job_folder(hub.settings, job_id), offset, BLOCK_BYTES)
-
-
-def _event(kind: str, data: dict[str, object]) -> str:
-    return f"event: {kind}\ndata: {json.dumps(data)}\n\n"

@@ -1,5 +1,7 @@
 """Routes of jobs: list, look at one, read its log or follow it, cancel, do again."""
 
+import json
+from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -17,6 +19,7 @@ from shoal_hub.jobs import queue
 from shoal_hub.jobs.follow import follow_log
 from shoal_hub.jobs.log import job_folder, read_tail
 from shoal_hub.jobs.tables import Cause, Job, JobState
+from shoal_hub.operators.roles import Principal
 from shoal_hub.requests import Line
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
@@ -78,7 +81,7 @@ async def stream_job_log(
     """
     await run_in_threadpool(_require, hub, job_id)
     headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
-    return StreamingResponse(follow_log(hub, viewer, job_id, offset), media_type="text/event-stream", headers=headers)
+    return StreamingResponse(_events(hub, viewer, job_id, offset), media_type="text/event-stream", headers=headers)
 
 
 @router.post("/{job_id}/cancel", responses=documented(401, 403, 404, 409, 422))
@@ -96,6 +99,16 @@ def retry_job(job_id: Line, session: Writing, operator: ModelOperator) -> JobPub
     job = find_job(session, job_id)
     queue.do_again(session, job, by=operator.name)
     return JobPublic.model_validate(job, from_attributes=True)
+
+
+async def _events(hub: HubContext, viewer: Principal, job_id: str, offset: int) -> AsyncIterator[str]:
+    async for told in follow_log(hub, viewer, job_id, offset):
+        if told.is_quiet:
+            yield ": still here\n\n"
+        elif told.state:
+            yield f"event: end\ndata: {json.dumps({'state': told.state, 'next': told.next})}\n\n"
+        else:
+            yield f"event: log\ndata: {json.dumps({'text': told.text, 'next': told.next})}\n\n"
 
 
 def find_job(session: Session, job_id: str) -> Job:

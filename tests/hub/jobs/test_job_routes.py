@@ -51,7 +51,7 @@ def test_a_log_is_followed_while_the_job_runs_and_ends_with_it(
     timer = threading.Timer(0.7, go_on)
     timer.start()
     told: list[tuple[str, dict[str, object]]] = []
-    with sqlite_client.stream("GET", f"/api/v1/jobs/{job_id}/log/stream?offset=7") as answer:
+    with sqlite_client.stream("GET", f"/api/v1/jobs/{job_id}/log/stream?offset=6") as answer:
         kind = ""
         for line in answer.iter_lines():
             if line.startswith("event: "):
@@ -60,7 +60,7 @@ def test_a_log_is_followed_while_the_job_runs_and_ends_with_it(
                 told.append((kind, json.loads(line.removeprefix("data: "))))
     timer.join()
     assert told[-1] == ("end", {"state": "failed", "next": 16})
-    assert "".join(str(one["text"]) for _, one in told[:-1]) == "ü, done\n"
+    assert "".join(str(one["text"]) for _, one in told[:-1]) == " ü, done\n"
     assert len(told) == 3, "what was there came before the job ended"
 
 

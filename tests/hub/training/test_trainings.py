@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from sqlmodel import select
@@ -10,8 +11,11 @@ from tests.hub.training.conftest import PIPELINE, Site
 from shoal_hub.context import HubContext
 from shoal_hub.jobs.queue import cancel
 from shoal_hub.jobs.runner import JobRunner
+from shoal_hub.registry.inspection import Inspection, inspect_in_child
+from shoal_hub.registry.limits import BundleLimits
 from shoal_hub.tracking.files import files_below
 from shoal_hub.tracking.tables import TrackedMetric
+from shoal_hub.training import make
 
 TORCH = PIPELINE.replace(
     "trainer: {framework: sklearn, algorithm: logistic_regression, parameters: {max_iter: 200}}",
@@ -69,15 +73,12 @@ def test_a_training_that_can_not_be_done_says_why_in_job_and_run(site: Site) -> 
 def test_a_training_that_was_cancelled_before_its_end_registers_nothing(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from shoal_hub.training import make
-
     begun = site.begin(is_registered=True)
-    inspect = make.inspect_in_child
 
-    def cancelled_meanwhile(*arguments: object) -> object:
+    def cancelled_meanwhile(folder: Path, limits: BundleLimits) -> Inspection:
         with site.hub.database.transaction() as session:
             cancel(session, begun["job"], by="ada")
-        return inspect(*arguments)  # type: ignore[arg-type]
+        return inspect_in_child(folder, limits)
 
     monkeypatch.setattr(make, "inspect_in_child", cancelled_meanwhile)
     assert site.work(begun["job"]).state == "cancelled"
