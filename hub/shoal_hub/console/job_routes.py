@@ -16,6 +16,7 @@ from shoal_hub.dependencies import Hub, Reading, check_right
 from shoal_hub.errors import HubError, NotFoundError
 from shoal_hub.jobs import routes as api
 from shoal_hub.jobs.follow import follow_log
+from shoal_hub.jobs.log import end_of_log, job_folder
 from shoal_hub.operators.roles import Principal, Role, Scope
 from shoal_hub.requests import Line
 
@@ -55,12 +56,13 @@ def stream_log(
     hub: Hub,
     last_event_id: Annotated[str, Header(max_length=20, pattern=r"^\d*$")] = "",
 ) -> Response:
-    """Send a job's log as it is written, as text for a page; a browser that was cut off goes on where it was."""
+    """Send the end of a job's log and what is written from then on; a browser that was cut off goes on where it was."""
     if visitor is None or not may_read(visitor):
         return log_in_again()
     with hub.database.session() as session:  # and not for as long as the log is followed
-        api.find_job(session, job_id)
-    events = _events(hub, visitor.principal, job_id, int(last_event_id or 0))
+        folder = job_folder(hub.settings, api.find_job(session, job_id).id)
+    offset = int(last_event_id) if last_event_id else max(0, end_of_log(folder) - api.LOG_BYTES)
+    events = _events(hub, visitor.principal, job_id, offset)
     return StreamingResponse(events, media_type="text/event-stream", headers={"cache-control": "no-store"})
 
 

@@ -78,10 +78,14 @@ def read_log(folder: Path, offset: int, most_bytes: int) -> LogPart:
 
 def read_tail(folder: Path, size_bytes: int) -> str:
     """Return the last part of a log as text."""
-    parts = _parts(folder)
-    end = parts[-1][0] + _size(parts[-1][1])
-    found = read_log(folder, max(0, end - size_bytes), size_bytes)
+    found = read_log(folder, max(0, end_of_log(folder) - size_bytes), size_bytes)
     return found.data.decode(errors="replace")
+
+
+def end_of_log(folder: Path) -> int:
+    """Return how many bytes were ever written to a log."""
+    begins, path = _parts(folder)[-1]
+    return begins + _size(path)
 
 
 def job_folder(settings: Settings, job_id: str) -> Path:
