@@ -81,6 +81,10 @@ def _check_place(place: Place, settings: TrainingSettings) -> None:
             raise RefusedError(
                 f"{_DOING}: the variable {place.text} may not be read", "add it to SHOAL_TRAINING_SECRETS"
             )
+        case "bundle":  # its graph may name any file of the hub
+            raise InvalidInputError(
+                f"{_DOING}: the champion is the folder {place.text}", "name one of the registry: champion.model"
+            )
         case "option" if place.text not in _OPTIONS:
             raise RefusedError(f"{_DOING}: the option {place.text} may not be set", "leave it out")
         case "database" if place.text not in sources:

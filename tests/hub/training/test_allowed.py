@@ -60,16 +60,22 @@ def test_what_the_settings_name_is_taken(sqlite_hub: HubContext) -> None:
     ("old", "new", "status"),
     [
         ("limits:", "metrics: [own.py:score]\n  limits:", 403),
-        ("trainer: {framework: sklearn", "compute: {launcher: kubernetes}\n  trainer: {framework: sklearn", None),
         ("target: y", "target: y\n  tuning: {space: {parameters.C: [1, 2]}, storage: '$SHOAL_DATABASE_URL'}", 422),
         ("target: y", "targett: y", 422),
+        ("limits:", "champion: {bundle: old}\n  limits:", 422),
     ],
 )
 def test_code_other_launchers_storages_and_what_is_no_pipeline_are_refused(
-    site: Site, old: str, new: str, status: int | None
+    site: Site, old: str, new: str, status: int
 ) -> None:
     answer = site.send(PIPELINE.replace(old, new))
-    assert answer.status_code in ({status} if status else {403, 422}), answer.text
+    assert answer.status_code == status, answer.text
+
+
+def test_a_launcher_that_the_settings_do_not_name_is_refused(sqlite_hub: HubContext) -> None:
+    site = opened(sqlite_hub, training_compute="torchrun")
+    answer = site.send()
+    assert (answer.status_code, "SHOAL_TRAINING_COMPUTE" in answer.text) == (403, True)
 
 
 def test_too_much_and_paths_that_lead_away_are_not_taken(sqlite_hub: HubContext) -> None:

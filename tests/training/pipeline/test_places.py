@@ -35,7 +35,8 @@ SOURCES = {
         [("address", "mqtt://h:1883"), ("secret", "PW"), ("files", "ca.pem")],
     ),
     "features": (
-        "{kind: features, labels: {path: l.csv}, views: [{name: v, source: {path: v.csv}, entity: [e], time: t, features: [x]}]}",
+        "{kind: features, labels: {path: l.csv}, views: [{name: v, source: {path: v.csv}, entity: [e], time: t, "
+        "features: [x]}]}",
         [("files", "l.csv"), ("files", "v.csv")],
     ),
 }
@@ -67,7 +68,7 @@ def test_code_lists_and_champions_are_told_too() -> None:
     assert found("{path: a.csv}", "net.py:build", evaluation) == [
         ("files", "a.csv"),
         ("files", "out.csv"),
-        ("files", "../old"),
+        ("bundle", "../old"),
         ("code", "m.py"),
         ("code", "net.py"),
     ]

@@ -19,17 +19,17 @@ from shoal_training.ingestion.source import Source
 from shoal_training.ingestion.sql import SqlSource
 from shoal_training.pipeline.definition import Pipeline
 
-Kind = Literal["files", "address", "database", "code", "secret", "option"]
+Kind = Literal["files", "address", "database", "bundle", "code", "secret", "option"]
 _ANY: Final = ()
-_BUNDLE: Final = (".json", ".onnx", ".npz", ".keras", ".tflite", ".safetensors")
 
 
 class Place(NamedTuple):
     """Something that a pipeline reaches.
 
     Attributes:
-        kind: `files`: a path, pattern or URL of files; `address`: of a server; `database`: its URL; `code`: a file of
-            Python; `secret`: an environment variable; `option`: of a client, by its name.
+        kind: `files`: a path, pattern or URL of files; `address`: of a server; `database`: its URL; `bundle`: a folder
+            with a model; `code`: a file of Python; `secret`: an environment variable; `option`: of a client, by its
+            name.
         text: It, as the pipeline file has it.
         suffixes: Of `files`, the endings that are taken from a folder.
     """
@@ -65,9 +65,7 @@ def _places(pipeline: Pipeline) -> Iterator[Place]:
     if isinstance(evaluation.validation_scheme, LeaveOut):
         yield Place("files", evaluation.validation_scheme.path)
     if evaluation.champion is not None and evaluation.champion.bundle:
-        yield Place(
-            "files", evaluation.champion.bundle, (".json", ".onnx", ".npz", ".keras", ".tflite", ".safetensors")
-        )
+        yield Place("bundle", evaluation.champion.bundle)
     for metric in evaluation.metrics:
         yield Place("code", metric.function.rpartition(":")[0])
     if isinstance(trainer, NetworkTrainer) and isinstance(trainer.network, Own):

@@ -245,10 +245,16 @@ def _ingest(run: _Run) -> Snapshot:
     prints = [source.fingerprint(reading) for source in ingestion.sources]
     known: Any = prints if None not in prints else uuid4().hex  # only reading tells
     described = [source.described() for source in ingestion.sources]
-    folder = run.step("ingest", [described, ingestion.is_strict, ingestion.schema_change, known], take)
+    decided = [described, ingestion.is_strict, ingestion.schema_change, known]
+    folder = run.step("ingest", decided, take)
     snapshot = snapshots.find((folder / SNAPSHOT_FILE).read_text())
+    if snapshot is None:  # it was removed, to have room: what is there is read again
+        Store(run.root / "steps").drop(folder.name)
+        run.note(steps=run.record.steps[:-1])
+        folder = run.step("ingest", decided, take)
+        snapshot = snapshots.find((folder / SNAPSHOT_FILE).read_text())
     if snapshot is None:
-        raise DataError(f"reading the data: its snapshot is gone from {snapshots.root}; run again with --fresh")
+        raise DataError(f"reading the data: its snapshot is gone from {snapshots.root}; see that nothing removes it")
     refused = snapshot.record.refused_rows
     told = (f"{refused} rows or files could not be read and were left out: shoal data show {snapshot.record.id[:12]}",)
     run.note(snapshot=snapshot.record.id, warnings=told if refused else ())
