@@ -64,7 +64,7 @@ def run(work: JobWork) -> TrainingResult:
             file,
             root,
             bundle,
-            work.progress,
+            _Told(work),
             is_fresh=params.is_fresh,
             champion_finder=lambda named: _champion(work, named),
             recorder=_recorder(work, params.run),
@@ -73,6 +73,19 @@ def run(work: JobWork) -> TrainingResult:
     version = _register(work, params, file.pipeline.name, bundle) if params.is_registered else None
     shutil.rmtree(bundle)
     return _result(params, done, version)
+
+
+class _Told:
+    """Tells progress to the job, and each step that begins to its log."""
+
+    def __init__(self, work: JobWork) -> None:
+        self._work, self._stage = work, ""
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        if stage != self._stage:
+            log.info("%s", stage)
+            self._stage = stage
+        self._work.progress(stage, done, total)
 
 
 def _restored(work: JobWork, run_id: str) -> PipelineFile:

@@ -1,8 +1,10 @@
 """Records a training at the hub in the hub's own tracking."""
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from itertools import groupby
 from pathlib import Path
 from typing import Final
 
@@ -23,6 +25,8 @@ from shoal_hub.tracking.values import Measured, log_metrics, log_params
 from shoal_hub.training.start import files_root
 from shoal_training.pipeline.record import State
 from shoal_training.pipeline.recording import Point, SinkError
+
+log = logging.getLogger(__name__)
 
 _STATUS: Final[dict[State, RunStatus]] = {"running": "RUNNING", "finished": "FINISHED", "failed": "FAILED"}
 _DIGEST: Final = 36
@@ -67,7 +71,9 @@ class HubSink:
             log_datasets(session, find_active(session, self._run_id), [described])
 
     def metrics(self, points: Sequence[Point]) -> None:
-        """See `RunSink`."""
+        """See `RunSink`; the job's log tells them as well."""
+        for step, told in groupby(points, key=lambda one: one.step):
+            log.info("step %d: %s", step, ", ".join(f"{one.name} {one.value:.5g}" for one in told))
         with self._writing() as session:
             log_metrics(session, self._run_id, [Measured(one.name, one.value, one.step, one.at_ms) for one in points])
 

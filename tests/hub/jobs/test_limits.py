@@ -83,7 +83,7 @@ def test_too_little_memory_is_told_as_such_and_tried_again_within_bounds(new_sit
 
 
 def test_a_job_that_takes_too_much_cpu_is_ended_and_not_tried_again(new_site: NewSite) -> None:
-    site = new_site(job_cpu_s=4.0)
+    site = new_site(job_cpu_s=2.0)
     job = site.end(site.start("spin"))
     assert (job.state, job.cause, job.attempts) == ("failed", "cpu_time", 1)
     assert "SHOAL_JOB_CPU_S" in job.error

@@ -9,6 +9,7 @@ from sqlmodel import select
 from tests.hub.training.conftest import PIPELINE, Site
 
 from shoal_hub.context import HubContext
+from shoal_hub.jobs.log import job_folder, read_tail
 from shoal_hub.jobs.queue import cancel
 from shoal_hub.jobs.runner import JobRunner
 from shoal_hub.registry.inspection import Inspection, inspect_in_child
@@ -122,6 +123,7 @@ def test_a_cancelled_training_is_gone_on_with_from_its_checkpoint(site: Site) ->
         runner.stop()
     after = told()
     assert max(after) == 60
+    assert "step 60: train_loss" in read_tail(job_folder(hub.settings, begun["job"]), 100_000), "its log tells them too"
     repeated = len(after) - len(set(after))
     assert repeated <= 1, "at most the epoch whose checkpoint was not written is done again"
     assert site.get(f"/runs/{begun['run']}")["status"] == "FINISHED"

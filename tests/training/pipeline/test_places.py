@@ -35,8 +35,10 @@ SOURCES = {
         [("address", "mqtt://h:1883"), ("secret", "PW"), ("files", "ca.pem")],
     ),
     "features": (
-        "{kind: features, labels: {path: l.csv}, views: [{name: v, source: {path: v.csv}, entity: [e], time: t, "
-        "features: [x]}]}",
+        (
+            "{kind: features, labels: {path: l.csv}, views: [{name: v, source: {path: v.csv}, entity: [e], time: t,"
+            " features: [x]}]}"
+        ),
         [("files", "l.csv"), ("files", "v.csv")],
     ),
 }
