@@ -32,9 +32,11 @@ from shoal_client.profile import Profile, read_profile
 from shoal_client.registry import Job
 from shoal_client.resources import Devices, Drift, Federated, Tokens
 from shoal_client.rollouts import Rollouts
+from shoal_client.run_log import RunLog
 from shoal_client.runs import Runs
 from shoal_client.sites import Sites
 from shoal_client.traffic import TrafficLedger
+from shoal_client.trainings import Trainings
 from shoal_client.transport import Transport
 from shoal_client.trials import Trials
 from shoal_client.tuf import Trust
@@ -75,6 +77,7 @@ class ShoalClient:
         self.models = Models(self._transport)
         self.compression = Compression(self._transport)
         self.runs = Runs(self._transport)
+        self.trainings = Trainings(self._transport)
         self.rollouts = Rollouts(self._transport)
         self.trials = Trials(self._transport)
         self.drift = Drift(self._transport)
@@ -126,6 +129,10 @@ class ShoalClient:
         """Return who the token speaks for, and what it may."""
         return self._transport.call("GET", "/operator", Caller)
 
+    def run_log(self) -> RunLog:
+        """Return what records a run in the hub's tracking."""
+        return RunLog(self._transport)
+
     def jobs(self, *, limit: int = 100) -> list[Job]:
         """List jobs, newest first."""
         return self._transport.call("GET", "/jobs", list[Job], params={"limit": limit})
@@ -138,6 +145,24 @@ class ShoalClient:
         """Return the last part of a job's log."""
         return self._transport.fetch("GET", f"/jobs/{job_id}/log").decode(errors="replace")
 
+    def follow_job_log(self, job_id: str) -> Iterator[str]:
+        """Yield what a job writes as it does, to its end."""
+        with self._transport.stream(f"/jobs/{job_id}/log/stream", read_timeout_s=_SILENCE_S) as response:
+            kind = ""
+            for line in response.iter_lines():
+                if line.startswith("event: "):
+                    kind = line.removeprefix("event: ")
+                elif line.startswith("data: ") and kind == "log":
+                    yield json.loads(line.removeprefix("data: "))["text"]
+
+    def cancel_job(self, job_id: str) -> Job:
+        """Cancel a job that is queued or runs."""
+        return self._transport.call("POST", f"/jobs/{job_id}/cancel", Job)
+
+    def retry_job(self, job_id: str) -> Job:
+        """Have a job that has failed or was cancelled done again."""
+        return self._transport.call("POST", f"/jobs/{job_id}/retry", Job)
+
     def wait_for_job(self, job_id: str, progress: Callable[[Job], None] | None = None) -> Job:
         """Wait until a job has succeeded, and return it.
 
@@ -146,7 +171,7 @@ class ShoalClient:
             progress: Told whenever it has come further.
 
         Raises:
-            JobFailedError: It failed.
+            JobFailedError: It failed, or was cancelled.
         """
         last: Job | None = None
         while True:
@@ -155,9 +180,9 @@ class ShoalClient:
                 progress(job)
             if job.state == "succeeded":
                 return job
-            if job.state == "failed":
+            if job.has_ended:
                 raise JobFailedError(
-                    f"job {job.id} ({job.kind}) failed: {job.error}", f"read its log: shoal jobs log {job.id}"
+                    f"job {job.id} ({job.kind}) {job.state}: {job.error}", f"read its log: shoal jobs log {job.id}"
                 )
             last = job
             time.sleep(_LOOK_S)

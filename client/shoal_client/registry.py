@@ -299,12 +299,16 @@ class Job(Value):
     id: str
     kind: str
     subject: str
-    state: Literal["queued", "running", "succeeded", "failed"]
+    state: Literal["queued", "running", "succeeded", "failed", "cancelled"]
+    priority: int = 0
     progress: float
     message: str
     params: dict[str, Any]
     result: dict[str, Any] | None
     error: str
+    cause: str = ""
+    attempts: int = 0
+    not_before: datetime | None = None
     created_by: str
     created_at: datetime
     started_at: datetime | None
@@ -312,8 +316,8 @@ class Job(Value):
 
     @property
     def has_ended(self) -> bool:
-        """Whether it has succeeded or failed."""
-        return self.state in {"succeeded", "failed"}
+        """Whether it has succeeded or failed, or was cancelled."""
+        return self.state in {"succeeded", "failed", "cancelled"}
 
 
 class FederatedRun(Value):

@@ -50,6 +50,7 @@ from shoal_hub.sites import routes as site_routes
 from shoal_hub.tracing.requests import TracedRequests
 from shoal_hub.tracking import routes as tracking_routes
 from shoal_hub.traffic import routes as traffic_routes
+from shoal_hub.training import routes as training_routes
 from shoal_hub.transfer import device_routes as device_fetch_routes
 from shoal_hub.trials import routes as trial_routes
 from shoal_hub.trust import ca_routes
@@ -151,6 +152,7 @@ def _api() -> APIRouter:
         automation_routes,
         compression_routes,
         tracking_routes,
+        training_routes,
     ):
         api.include_router(module.router)
     for module in (approval_routes, job_routes, event_routes, operator_routes, audit_routes, trust_routes):
@@ -173,6 +175,9 @@ def _limit_of(hub: HubContext) -> Callable[[Request], Awaitable[int]]:
         if request.method == "POST" and path.startswith(f"{API}/models/") and path.endswith(_UPLOAD):
             await check_uploader(request, hub)  # FastAPI reads a form before it asks who sends it
             return hub.settings.max_upload_bytes
+        if request.method == "POST" and path == f"{API}/trainings":
+            await check_uploader(request, hub)  # likewise of JSON
+            return hub.settings.max_body_bytes + 2 * hub.settings.training_sent_bytes  # in base64, 4 for 3
         if request.method == "PUT" and path.startswith(_FILES):
             return sys.maxsize  # the route bounds what it takes while it arrives, once it knows who sends it
         return hub.settings.max_body_bytes

@@ -16,10 +16,12 @@ from shoal_hub.alerts.settings import AlertSettings
 from shoal_hub.batch_inference.settings import InferenceSettings
 from shoal_hub.drift_history.settings import HistorySettings
 from shoal_hub.errors import SettingsError
+from shoal_hub.jobs.settings import JobSettings
 from shoal_hub.observe.settings import ObserveSettings
 from shoal_hub.operators.oidc_roles import parse_roles
 from shoal_hub.setting import setting as _setting
 from shoal_hub.tracking.settings import TrackingSettings
+from shoal_hub.training.settings import TrainingSettings
 
 Port = Annotated[int, Field(ge=0, le=65_535)]
 
@@ -31,7 +33,9 @@ def is_safe_url(url: str) -> bool:
     return (parts.scheme == "https" and bool(parts.hostname)) or is_local
 
 
-class Settings(AlertSettings, HistorySettings, InferenceSettings, ObserveSettings, TrackingSettings):
+class Settings(
+    AlertSettings, HistorySettings, InferenceSettings, JobSettings, ObserveSettings, TrackingSettings, TrainingSettings
+):
     """The hub's settings; `Settings.read(os.environ)` reads them from `SHOAL_*`. Port 0 takes any free port."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -357,7 +361,6 @@ class Settings(AlertSettings, HistorySettings, InferenceSettings, ObserveSetting
     renewals_per_hour: int = _setting(
         "SHOAL_RENEWALS_PER_HOUR", 12, "1/h", "Certificates that one device may get by renewal.", ge=1
     )
-    max_jobs: int = _setting("SHOAL_MAX_JOBS", 1, "jobs", "Jobs (compression, training) that run at once.", ge=1, le=64)
     predictor_results: int = _setting(
         "SHOAL_PREDICTOR_RESULTS",
         32,

@@ -88,8 +88,8 @@ def _job(doing: Doing, body: PolicyStep) -> StepFacts:
         return StepFacts("failed", "its job is there no more")
     if job.state in {"queued", "running"}:
         return StepFacts("working", f"the job {job.id} is {job.state}: {job.message}")
-    if job.state == "failed" or job.result is None:
-        return StepFacts("failed", f"the job {job.id} failed: {job.error}")
+    if job.state != "succeeded" or job.result is None:
+        return StepFacts("failed", f"the job {job.id} {job.state}: {job.error}")
     return _result_of(doing, body, job.result)
 
 

@@ -1,4 +1,4 @@
-"""`shoal jobs`: list, show, log, wait."""
+"""`shoal jobs`: list, show, log, wait, cancel, retry."""
 
 from typing import Annotated
 
@@ -30,14 +30,34 @@ def show_job(job: JobId, as_json: AsJson = False) -> None:
     """Show one job."""
     with connect() as client:
         found = client.job(job)
-    show(found, as_json=as_json, draw=lambda: _draw(found))
+    show(found, as_json=as_json, draw=lambda: draw_job(found))
 
 
-@app.command(epilog="Example: shoal jobs log j-abcdefgh")
-def log(job: JobId) -> None:
+@app.command(epilog="Example: shoal jobs log j-abcdefgh --follow")
+def log(
+    job: JobId,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job has ended.")] = False,
+) -> None:
     """Print what a job has written."""
     with connect() as client:
-        typer.echo(printable(client.job_log(job)), nl=False)
+        for text in client.follow_job_log(job) if follow else [client.job_log(job)]:
+            typer.echo(printable(text), nl=False)
+
+
+@app.command(epilog="Example: shoal jobs cancel j-abcdefgh")
+def cancel(job: JobId, as_json: AsJson = False) -> None:
+    """Cancel a job that is queued or runs; nothing of it is kept by halves."""
+    with connect() as client:
+        done = client.cancel_job(job)
+    show(done, as_json=as_json, draw=lambda: draw_job(done))
+
+
+@app.command(epilog="Example: shoal jobs retry j-abcdefgh")
+def retry(job: JobId, as_json: AsJson = False) -> None:
+    """Do a job again that has failed or was cancelled; a training goes on from its last checkpoint."""
+    with connect() as client:
+        queued = client.retry_job(job)
+    show(queued, as_json=as_json, draw=lambda: draw_job(queued))
 
 
 @app.command("wait", epilog="Example: shoal jobs wait j-abcdefgh")
@@ -45,7 +65,7 @@ def wait_for(job: JobId, as_json: AsJson = False) -> None:
     """Wait until a job has ended; exit status 1 if it failed."""
     with connect() as client:
         done = wait(client, job)
-    show(done, as_json=as_json, draw=lambda: _draw(done))
+    show(done, as_json=as_json, draw=lambda: draw_job(done))
 
 
 def wait(client: ShoalClient, job_id: str) -> Job:
@@ -58,15 +78,19 @@ def wait(client: ShoalClient, job_id: str) -> Job:
         )
 
 
-def _draw(job: Job) -> None:
+def draw_job(job: Job) -> None:
+    """Draw what is known of a job."""
     facts(
         [
             ("job", job.id),
             ("kind", job.kind),
             ("subject", job.subject),
             ("state", job.state),
+            ("priority", job.priority),
             ("progress", job.message),
             ("error", job.error),
+            ("attempts", job.attempts),
+            ("next attempt", job.not_before),
             ("by", job.created_by),
             ("created", job.created_at),
             ("started", job.started_at),

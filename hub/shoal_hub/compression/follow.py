@@ -12,7 +12,7 @@ from shoal_hub.compression.start import CHOOSE, close_run, find_run
 from shoal_hub.compression.tables import OPEN, CompressionRun
 from shoal_hub.database import Database, is_one_of
 from shoal_hub.jobs.queue import enqueue
-from shoal_hub.jobs.tables import Job
+from shoal_hub.jobs.tables import FAILED, Job
 
 _OPEN: Final = Query(select_columns(col(CompressionRun.id)).where(is_one_of(col(CompressionRun.state), OPEN)))
 
@@ -46,5 +46,5 @@ def _move(session: Session, row: CompressionRun, now: datetime) -> None:
             session.add(row)
         return
     job = session.get(Job, row.job_id)
-    if row.state in OPEN and job is not None and job.state == "failed":
-        close_run(session, row, "failed", job.error, now)
+    if row.state in OPEN and job is not None and job.state in FAILED:
+        close_run(session, row, job.state, job.error, now)

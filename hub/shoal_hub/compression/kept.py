@@ -6,6 +6,7 @@ All of it can be made anew; what a run has registered is in the store of artifac
 import logging
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -24,16 +25,17 @@ class _Kept(NamedTuple):
     folder: Path
 
 
-def trim(root: Path, most_bytes: int, *, now_s: float | None = None) -> int:
+def trim(root: Path, most_bytes: int, *, now_s: float | None = None, parts: Sequence[str] = (RECIPES, SEARCHES)) -> int:
     """Remove what was changed the longest ago, until no more than `most_bytes` are left; return the bytes removed.
 
     Args:
-        root: Holds `recipes/` and `searches/`, a folder each for a step, a result or a search.
+        root: Holds the parts, with a folder each for a step, a result or a search.
         most_bytes: That may be left. What was changed in the last hours stays, whatever it takes.
         now_s: The time, Unix; None: now.
+        parts: Folders in it whose folders are looked at.
     """
     now_s = time.time() if now_s is None else now_s
-    kept = sorted(_kept(path) for part in (RECIPES, SEARCHES) for path in _folders(root / part))
+    kept = sorted(_kept(path) for part in parts for path in _folders(root / part))
     left, removed = sum(one.size_bytes for one in kept), 0
     for one in kept:
         if left - removed <= most_bytes or one.changed_s > now_s - _IN_USE_S:
@@ -41,7 +43,7 @@ def trim(root: Path, most_bytes: int, *, now_s: float | None = None) -> int:
         shutil.rmtree(one.folder, ignore_errors=True)
         removed += one.size_bytes
     if removed:
-        log.info("compression kept %d bytes, at most %d are allowed: the oldest %d went", left, most_bytes, removed)
+        log.info("%s kept %d bytes, at most %d are allowed: the oldest %d went", root.name, left, most_bytes, removed)
     return removed
 
 

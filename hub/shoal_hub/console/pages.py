@@ -6,6 +6,7 @@ from typing import Any, Final
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from shoal_hub.console.curves import CURVE_HEIGHT, CURVE_WIDTH
 from shoal_hub.console.drift_pictures import HEIGHT, PICTURE_WIDTH, curve_of, outlines_of
 from shoal_hub.console.interval import WIDTH, interval_of
 from shoal_hub.console.trend import TREND_HEIGHT, TREND_WIDTH
@@ -52,6 +53,11 @@ def size(size_bytes: int) -> str:
     return f"{size_bytes / unit_bytes:.1f} {unit}" if unit_bytes > 1 else f"{size_bytes} B"
 
 
+def at_ms(milliseconds: int | None) -> str:
+    """Return a time, milliseconds since 1970, for people; a dash for none."""
+    return "-" if milliseconds is None else f"{datetime.fromtimestamp(milliseconds / 1000, UTC):%Y-%m-%d %H:%M:%S}"
+
+
 def number(value: float | None) -> str:
     """Return a number in four digits, a dash for none."""
     return f"{value:.4g}" if value is not None else "-"
@@ -66,7 +72,15 @@ def size_of(month: DeviceMonth, category: str) -> str:
 _environment = Environment(
     loader=PackageLoader("shoal_hub.console"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
 )
-_environment.filters |= {"ago": ago, "size": size, "size_of": size_of, "number": number, "interval": interval_of}
-_environment.filters |= {"curve": curve_of, "outlines": outlines_of}
+_environment.filters |= {
+    "ago": ago,
+    "size": size,
+    "size_of": size_of,
+    "number": number,
+    "at_ms": at_ms,
+    "interval": interval_of,
+}
+_environment.filters |= {"at_ms": at_ms, "curve": curve_of, "outlines": outlines_of}
 _environment.globals |= {"interval_width": WIDTH, "picture_width": PICTURE_WIDTH, "picture_height": HEIGHT}
+_environment.globals |= {"curve_width": CURVE_WIDTH, "curve_height": CURVE_HEIGHT}
 _environment.globals |= {"trend_width": TREND_WIDTH, "trend_height": TREND_HEIGHT}

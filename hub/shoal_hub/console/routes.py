@@ -14,9 +14,11 @@ from shoal_hub.console import (
     automation_routes,
     compression_routes,
     drift_routes,
+    job_routes,
     login_routes,
     performance_routes,
     rollout_routes,
+    run_routes,
 )
 from shoal_hub.console.pages import log_in_again, render
 from shoal_hub.console.visitors import Visitor, may_read
@@ -39,6 +41,8 @@ console_routers: Final = (
     drift_routes.router,
     automation_routes.router,
     compression_routes.router,
+    run_routes.router,
+    job_routes.router,
     login_routes.router,
     account_routes.router,
 )

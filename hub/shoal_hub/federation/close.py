@@ -18,7 +18,7 @@ from shoal_hub.devices.intents import drop_intents_of
 from shoal_hub.devices.tables import Intent
 from shoal_hub.events.record import record_event
 from shoal_hub.federation.tables import FederatedRun, RunState
-from shoal_hub.jobs.tables import Job
+from shoal_hub.jobs.tables import ENDED, Job
 from shoal_hub.transfer.leases import drop_leases, lease_users
 
 _PREFIX: Final = "federated/"
@@ -69,7 +69,7 @@ _ORPHANS: Final = Query(
     select_columns(col(FederatedRun.id), col(Job.error))
     .join(Job, col(Job.id) == col(FederatedRun.job_id))
     .where(
-        is_one_of(col(Job.state), ("succeeded", "failed")),
+        is_one_of(col(Job.state), ENDED),
         or_(
             col(FederatedRun.ended_at).is_(None),
             is_among(col(FederatedRun.id), bindparam("owners", type_=String())),

@@ -3,16 +3,22 @@
 import fcntl
 import logging
 import os
+import signal
 import sys
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from pydantic import BaseModel
+from sqlmodel import Session
 
 from shoal_hub.database import Database
-from shoal_hub.jobs.kinds import code_of
-from shoal_hub.jobs.queue import finish
-from shoal_hub.jobs.tables import Job
+from shoal_hub.jobs.kinds import WAITING_KINDS, code_of
+from shoal_hub.jobs.limits import apply_limits, is_out_of_memory
+from shoal_hub.jobs.log import job_folder
+from shoal_hub.jobs.pump import pump_output
+from shoal_hub.jobs.queue import Retrying, end_attempt, finish
+from shoal_hub.jobs.tables import ENDED, Job
 from shoal_hub.jobs.work import JobWork
 from shoal_hub.redaction import install_logging
 from shoal_hub.registry.artifacts import ArtifactStore
@@ -31,20 +37,33 @@ def run_job(job_id: str, settings: Settings) -> bool:
     Returns:
         Whether it succeeded.
     """
-    folder = settings.data / "jobs" / job_id
+    folder = job_folder(settings, job_id)
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "log").open("ab") as lock:
-        # A hub that is killed while it starts a job starts it again: the second process waits for the first.
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        with closing(Database(settings.database)) as database:
-            return _run(job_id, settings, folder, database)
+    with _held(folder), closing(Database(settings.database)) as database:
+        return _run(job_id, settings, folder, database)
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Have a job's folder for this process alone.
+
+    A hub that is killed while it starts a job starts it again: the second process waits for the first.
+    """
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def _run(job_id: str, settings: Settings, folder: Path, database: Database) -> bool:
     with database.session() as session:
         job = session.get_one(Job, job_id)
-    if job.state in {"succeeded", "failed"}:
+    if job.state in ENDED:
         return job.state == "succeeded"
+    if job.kind not in WAITING_KINDS:
+        apply_limits(settings)
     work = JobWork(
         job_id=job_id,
         params=job.params,
@@ -59,10 +78,19 @@ def _run(job_id: str, settings: Settings, folder: Path, database: Database) -> b
     except Exception as error:
         log.exception("the job has failed")
         with database.transaction() as session:
-            finish(session, job_id, error=str(error)[:2000] or type(error).__name__)
+            _note_error(session, job_id, error, Retrying.of(settings))
         return False
     with database.transaction() as session:
         return finish(session, job_id, result=result.model_dump(mode="json"))
+
+
+def _note_error(session: Session, job_id: str, error: Exception, retrying: Retrying) -> None:
+    why = str(error) or type(error).__name__
+    if not is_out_of_memory(error):
+        finish(session, job_id, error=why)
+        return
+    job = session.get_one(Job, job_id, populate_existing=True)
+    end_attempt(session, job, "memory", f"there was too little memory for it: {why}", retrying)
 
 
 def _do(database: Database, job: Job, work: JobWork) -> BaseModel:
@@ -75,11 +103,19 @@ def _do(database: Database, job: Job, work: JobWork) -> BaseModel:
         return code_of(job.kind)(work)
 
 
+def _end(number: int, _frame: object) -> None:
+    """End as after an error, so that whatever a job has started is ended on the way."""
+    signal.signal(number, signal.SIG_IGN)
+    raise SystemExit(128 + number)
+
+
 def main() -> None:
     """Do the job that the command line names."""
     os.umask(PRIVATE_UMASK)
-    install_logging()
     settings = Settings.read(os.environ)
+    pump_output(job_folder(settings, sys.argv[1]), settings.job_log_bytes)
+    signal.signal(signal.SIGTERM, _end)
+    install_logging()
     start_tracing(settings, "job")
     is_done = run_job(sys.argv[1], settings)
     stop_tracing()

@@ -18,6 +18,7 @@ KINDS: Final = {
     "evaluate": "shoal_hub.automation.evaluate",
     "federated": "shoal_hub.federation.run",
     "train": "shoal_hub.automation.train",
+    "training": "shoal_hub.training.make",
 }
 WAITING_KINDS: Final = frozenset({"compression-choose", "federated"})
 """Jobs that mostly wait for devices, or take a moment: they start at once, whatever else runs."""

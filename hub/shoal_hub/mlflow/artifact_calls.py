@@ -60,7 +60,7 @@ def download_artifact(path: str, hub: Hub, session: Reading, _reader: Reader) ->
     else:
         row = find_file(session, place)
         sha256, size_bytes = row.sha256, row.size_bytes
-    return _bytes(hub.artifacts, sha256, size_bytes)
+    return stored_file(hub.artifacts, sha256, size_bytes)
 
 
 @router.delete("/artifacts/{path:path}")
@@ -107,7 +107,8 @@ def own_path(path: str) -> str:
     return path
 
 
-def _bytes(store: ArtifactStore, sha256: str, size_bytes: int) -> Response:
+def stored_file(store: ArtifactStore, sha256: str, size_bytes: int) -> Response:
+    """Return a file of the store for whoever saves it; a browser shows it as no page of this site."""
     headers = {
         "etag": f'"{sha256}"',
         "cache-control": "private, no-cache",

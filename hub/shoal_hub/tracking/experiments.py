@@ -87,6 +87,19 @@ def find_by_name(session: Session, name: str) -> Experiment:
     return row
 
 
+def experiment_for(session: Session, name: str, *, by: str, now: datetime) -> Experiment:
+    """Return the experiment of this name, made where there is none.
+
+    Raises:
+        InvalidInputError: It was let go, or the name is none.
+    """
+    row = session.exec(select(Experiment).where(Experiment.name == name)).first()
+    if row is None:
+        return create_experiment(session, name, artifact_location="", tags={}, by=by, now=now)
+    require_active(row)
+    return row
+
+
 def require_active(row: Experiment) -> None:
     """See that an experiment still takes something.
 

@@ -11,6 +11,7 @@ from tests.hub.audit.assigned_drivers import ASSIGNED
 from tests.hub.audit.automation_drivers import AUTOMATION
 from tests.hub.audit.compression_drivers import COMPRESSION
 from tests.hub.audit.inference_drivers import INFERENCE
+from tests.hub.audit.job_drivers import JOBS
 from tests.hub.audit.site import TARGET, Site
 from tests.hub.devices.requests_of import (
     ask,
@@ -338,6 +339,7 @@ DRIVEN: dict[tuple[str, str], tuple[Callable[[Site], Callable[[], Any]], str, st
     **ASSIGNED,
     **COMPRESSION,
     **INFERENCE,
+    **JOBS,
     **AUTOMATION,
     ("PATCH", "/api/v1/models/{name}"): (
         _send("PATCH", "/models/colours", description="new"),

@@ -219,6 +219,17 @@ def test_a_cancelled_run_wants_nothing_of_devices_and_registers_nothing(site: Hu
     assert (site.wanted(), site.variants(), site.show(run_id)["state"]) == ({}, [], "cancelled")
 
 
+def test_a_run_whose_job_is_cancelled_is_cancelled_with_it(sqlite_site: Hub) -> None:
+    run_id = sqlite_site.start().json()["id"]
+    [job] = [one for one in sqlite_site.client.get("/api/v1/jobs").json() if one["kind"] == "compression"]
+    assert sqlite_site.client.post(f"/api/v1/jobs/{job['id']}/cancel").status_code == 200
+    sqlite_site.move()
+    run = sqlite_site.show(run_id)
+    assert (run["state"], run["reason"]) == ("cancelled", "cancelled by ada")
+    again = sqlite_site.client.post(f"/api/v1/jobs/{job['id']}/retry")
+    assert (again.status_code, "start that again" in again.text) == (409, True)
+
+
 def test_what_no_device_has_measured_is_not_registered_unless_the_hub_s_figures_are_asked_for(sqlite_site: Hub) -> None:
     run_id = sqlite_site.start(targets=["pi4"]).json()["id"]
     sqlite_site.work()

@@ -1,11 +1,13 @@
 """The job runner with real child processes: success, failure, a vanished process, a restarted hub."""
 
 import fcntl
+import os
 import signal
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,8 +20,9 @@ from shoal_hub.database import Database
 from shoal_hub.errors import JobError
 from shoal_hub.jobs.child import run_job
 from shoal_hub.jobs.kinds import KINDS, code_of
+from shoal_hub.jobs.log import log_path
 from shoal_hub.jobs.queue import enqueue, finish, give_up
-from shoal_hub.jobs.runner import MAX_ATTEMPTS, JobRunner, _is_alive, log_path
+from shoal_hub.jobs.runner import JobRunner, _is_alive
 from shoal_hub.jobs.tables import Job
 from shoal_hub.jobs.work import JobWork
 from shoal_hub.registry.publish import publish_manifest
@@ -41,6 +44,11 @@ def new_runner() -> Iterator[NewRunner]:
     yield make
     for runner in runners:
         runner.stop()
+
+
+def once(hub: HubContext) -> HubContext:
+    """The same hub, which tries no job a second time."""
+    return replace(hub, settings=hub.settings.model_copy(update={"job_attempts": 1}))
 
 
 def start(hub: HubContext, kind: str = "compress", **params: object) -> str:
@@ -99,7 +107,7 @@ def test_a_job_that_fails_says_why_in_its_row_its_event_and_its_log(
 
 def test_a_job_whose_process_is_killed_is_marked_failed_by_its_runner(hub: HubContext, new_runner: NewRunner) -> None:
     job_id = start(hub, version_id=1, techniques=[])
-    runner = new_runner(hub)
+    runner = new_runner(once(hub))
     runner.tick()
     runner._children[job_id].kill()
     tick_until(runner, lambda: job(hub, job_id).state == "failed")
@@ -123,7 +131,7 @@ def test_a_job_whose_process_is_gone_after_a_restart_is_done_again(hub: HubConte
 
 def test_stops_of_the_hub_are_no_failed_attempts_of_its_jobs(sqlite_hub: HubContext, new_runner: NewRunner) -> None:
     job_id = start(sqlite_hub, version_id=99, techniques=[])
-    for _ in range(MAX_ATTEMPTS + 1):
+    for _ in range(sqlite_hub.settings.job_attempts + 1):
         runner = new_runner(sqlite_hub)
         runner.tick()
         assert (job(sqlite_hub, job_id).state, job(sqlite_hub, job_id).attempts) == ("running", 1)
@@ -137,7 +145,8 @@ def test_two_processes_never_do_one_job_at_once(sqlite_hub: HubContext, monkeypa
     job_id = start(sqlite_hub)
     folder = sqlite_hub.settings.data / "jobs" / job_id
     folder.mkdir(parents=True)
-    with (folder / "log").open("ab") as lock:
+    lock = os.open(folder, os.O_RDONLY)
+    try:
         fcntl.flock(lock, fcntl.LOCK_EX)  # the first process
         second = threading.Thread(target=run_job, args=(job_id, sqlite_hub.settings))
         second.start()
@@ -145,6 +154,8 @@ def test_two_processes_never_do_one_job_at_once(sqlite_hub: HubContext, monkeypa
             session.get_one(Job, job_id).state = "running"
         with sqlite_hub.database.transaction() as session:
             finish(session, job_id, result={})
+    finally:
+        os.close(lock)
     second.join()
     assert done == []
     assert job(sqlite_hub, job_id).state == "succeeded"
@@ -168,7 +179,7 @@ def test_a_process_id_that_somebody_else_has_now_is_not_taken_for_the_job(
     job_id = start(sqlite_hub, version_id=99, techniques=[])
     with sqlite_hub.database.transaction() as session:
         row = session.get_one(Job, job_id)
-        row.state, row.pid, row.attempts = "running", 1, MAX_ATTEMPTS
+        row.state, row.pid, row.attempts = "running", 1, sqlite_hub.settings.job_attempts
         session.add(row)
     new_runner(sqlite_hub).tick()
     assert "vanished 3 times" in job(sqlite_hub, job_id).error
@@ -220,7 +231,7 @@ def test_every_kind_has_code_and_an_unknown_one_is_refused() -> None:
 
 def test_the_process_of_a_job_that_is_given_up_is_ended(hub: HubContext, new_runner: NewRunner) -> None:
     runner, job_id = new_runner(hub), start(hub)
-    child = subprocess.Popen(["sleep", "60"])
+    child = subprocess.Popen(["sleep", "60"], start_new_session=True)
     runner._children[job_id] = child
     with hub.database.transaction() as session:
         row = session.get_one(Job, job_id)

@@ -1,6 +1,7 @@
 """A run: each step once for the same content, gone on with after it was ended, recorded, and nothing half there."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -112,6 +113,15 @@ def test_other_rows_are_another_run_and_the_same_rows_are_not(run: Run, tmp_path
     other = run()
     assert other.snapshot != first.snapshot
     assert cached(other) == []
+
+
+def test_data_whose_snapshot_was_removed_is_read_again(run: Run, tmp_path: Path) -> None:
+    first = run()
+    shutil.rmtree(tmp_path / "store" / "snapshots")
+    again = run()
+    assert again.snapshot == first.snapshot
+    assert [one.name for one in again.steps] == STEPS
+    assert "ingest" not in cached(again)
 
 
 def test_what_was_done_before_a_failure_is_not_done_again(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

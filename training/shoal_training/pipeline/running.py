@@ -27,6 +27,7 @@ from shoal_training.bundle import Bundle, Parameter
 from shoal_training.errors import DataError, PipelineError
 from shoal_training.evaluation_report.measured_card import bundle_slices, measured_card
 from shoal_training.evaluation_report.page import Evaluated
+from shoal_training.frameworks.trainer import no_metric
 from shoal_training.ingestion.snapshots import Snapshot, SnapshotStore
 from shoal_training.ingestion.source import Reading
 from shoal_training.onnx_bundle import LABELS_KEY, About, bundle_from_onnx
@@ -46,6 +47,7 @@ from shoal_training.pipeline.evaluating import (
 from shoal_training.pipeline.finding import ChampionFinder
 from shoal_training.pipeline.reading import PipelineFile
 from shoal_training.pipeline.record import Environment, RunRecord, StepRecord, read_records, write_record
+from shoal_training.pipeline.recording import Recorder
 from shoal_training.pipeline.tuning import do_tune, tuned_trainer
 from shoal_training.progress import Progress, silent
 from shoal_training.source_code import code_record
@@ -66,6 +68,8 @@ class _Run:
     progress: Progress
     record: RunRecord
     is_fresh: bool
+    recorder: Recorder
+    study_storage: str = ""
     folder: Path = field(init=False)
 
     def __post_init__(self) -> None:
@@ -100,6 +104,8 @@ def run_pipeline(
     *,
     is_fresh: bool = False,
     champion_finder: ChampionFinder | None = None,
+    recorder: Recorder | None = None,
+    study_storage: str = "",
 ) -> RunRecord:
     """Run a pipeline and write its bundle.
 
@@ -110,6 +116,8 @@ def run_pipeline(
         progress: Told at each step, and within.
         is_fresh: Whether steps are done again that were done before.
         champion_finder: Finds a champion that is at a hub; None: one in a folder can be compared with alone.
+        recorder: Told how it goes, for a tracking server; None: nobody is.
+        study_storage: Where studies of tuning are kept that name no storage, as `Tuning.storage`; empty: in files.
 
     Returns:
         What it came to.
@@ -120,15 +128,18 @@ def run_pipeline(
     if out_dir is not None and out_dir.exists() and any(out_dir.iterdir()):
         raise PipelineError(f"running {file.path}: {out_dir} is not empty; name a new folder for the bundle")
     make_folder(root)
-    run = _Run(file, root, progress, _begun(file), is_fresh)
+    run = _Run(file, root, progress, _begun(file), is_fresh, recorder or Recorder(None, _nobody), study_storage)
     run.note()
+    run.recorder.begun(run.record)
     try:
         with says_unwritable(root):
             _run(run, out_dir or run.folder / "bundle", champion_finder)
     except BaseException as error:
         run.note(state="failed", error=str(error) or type(error).__name__, ended_at=_now())
+        run.recorder.ended(run.record, run.folder)
         raise
     run.note(state="finished", ended_at=_now())
+    run.recorder.ended(run.record, run.folder)
     return run.record
 
 
@@ -149,6 +160,7 @@ def _run(run: _Run, out_dir: Path, champion_finder: ChampionFinder | None) -> No
     ]
     prepared = run.step("prepare", [*decided, 0], lambda folder: steps.do_prepare(rows, folder))
     rows = _tuned(run, rows, prepared)
+    run.recorder.trains(run.record)
     of = FoldFolders(prepared, _trained(run, rows.pipeline, prepared))
     told = json.loads((of.trained / steps.HISTORY_FILE).read_text())
     run.note(history={name: [(step, value) for step, value in points] for name, points in told["history"].items()})
@@ -166,7 +178,8 @@ def _trained(run: _Run, pipeline: Pipeline, prepared: Path, number: int = 0) -> 
     trainer, compute = pipeline.model_training.trainer, pipeline.model_training.compute
     sources = trainer.sources(run.file.path.parent)
     decided = [prepared.name, trainer.framework, _plain(trainer), sources, compute.kind, _plain(compute)]
-    working = steps.Working(run.root / "working" / content_hash(decided), run.progress, sources)
+    told = run.recorder.measured if number == 0 else no_metric
+    working = steps.Working(run.root / "working" / content_hash(decided), run.progress, sources, told)
     folder = run.step(_named("train", number), decided, lambda new: steps.do_train(pipeline, prepared, new, working))
     shutil.rmtree(working.folder, ignore_errors=True)
     return folder
@@ -194,10 +207,13 @@ def _tuned(run: _Run, rows: steps.Rows, prepared: Path) -> steps.Rows:
     sources = training.trainer.sources(run.file.path.parent)
     decided = [prepared.name, training.trainer.framework, _plain(training.trainer), sources, *tuning_decided_by(tuning)]
     working = run.root / "working" / content_hash(["tune", decided])
-    tuned = run.step("tune", decided, lambda new: do_tune(rows, tuning, prepared, new, working, run.progress))
+    kept = tuning.model_copy(update={"storage": tuning.storage or run.study_storage})
+    tuned = run.step("tune", decided, lambda new: do_tune(rows, kept, prepared, new, working, run.progress))
     shutil.rmtree(working, ignore_errors=True)
-    trainer = tuned_trainer(training.trainer, tuned)
-    run.note(parameters=trainer.settings(), tuning=read_tuning(tuned).model_dump(mode="json", exclude={"trials"}))
+    trainer, found = tuned_trainer(training.trainer, tuned), read_tuning(tuned)
+    pictures = {Path(name).stem: str((tuned / name).absolute()) for name in found.pictures}
+    told = {"tuning": found.model_dump(mode="json", exclude={"trials"}), "reports": {**run.record.reports, **pictures}}
+    run.note(parameters=trainer.settings(), **told)
     changed = training.model_copy(update={"trainer": trainer})
     return replace(rows, pipeline=rows.pipeline.model_copy(update={"model_training": changed}))
 
@@ -229,10 +245,16 @@ def _ingest(run: _Run) -> Snapshot:
     prints = [source.fingerprint(reading) for source in ingestion.sources]
     known: Any = prints if None not in prints else uuid4().hex  # only reading tells
     described = [source.described() for source in ingestion.sources]
-    folder = run.step("ingest", [described, ingestion.is_strict, ingestion.schema_change, known], take)
+    decided = [described, ingestion.is_strict, ingestion.schema_change, known]
+    folder = run.step("ingest", decided, take)
     snapshot = snapshots.find((folder / SNAPSHOT_FILE).read_text())
+    if snapshot is None:  # it was removed, to have room: what is there is read again
+        Store(run.root / "steps").drop(folder.name)
+        run.note(steps=run.record.steps[:-1])
+        folder = run.step("ingest", decided, take)
+        snapshot = snapshots.find((folder / SNAPSHOT_FILE).read_text())
     if snapshot is None:
-        raise DataError(f"reading the data: its snapshot is gone from {snapshots.root}; run again with --fresh")
+        raise DataError(f"reading the data: its snapshot is gone from {snapshots.root}; see that nothing removes it")
     refused = snapshot.record.refused_rows
     told = (f"{refused} rows or files could not be read and were left out: shoal data show {snapshot.record.id[:12]}",)
     run.note(snapshot=snapshot.record.id, warnings=told if refused else ())
@@ -322,6 +344,10 @@ def _tools() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+def _nobody(_warning: str) -> None:
+    """Tell nobody."""
 
 
 def _now() -> datetime:

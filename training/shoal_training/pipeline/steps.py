@@ -4,7 +4,7 @@ ingest → validate → prepare → train → evaluate: what follows a step is k
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -14,7 +14,7 @@ import numpy as np
 from shoal_contract.manifest import TensorSpec
 from shoal_training.errors import DataError
 from shoal_training.evaluation.schemes import Fold, checked_folds
-from shoal_training.frameworks.trainer import History, Samples, TrainContext
+from shoal_training.frameworks.trainer import History, Samples, TrainContext, no_metric
 from shoal_training.onnx_samples import Array, OnnxModel
 from shoal_training.pipeline.definition import Pipeline
 from shoal_training.progress import Progress
@@ -47,11 +47,13 @@ class Working:
         folder: Of its checkpoints.
         progress: Told on the way.
         sources: The trainer's own files as they were when the step's key was made.
+        metric: Told what is measured on the way, besides the record.
     """
 
     folder: Path
     progress: Progress
     sources: Mapping[str, str]
+    metric: Callable[[str, float, int], None] = no_metric
 
 
 @dataclass(frozen=True)
@@ -114,13 +116,18 @@ def do_train(pipeline: Pipeline, prepared: Path, folder: Path, working: Working)
     training = pipeline.model_training
     about, history = read_about(prepared), History()
     train, held = read_samples(prepared / TRAIN_FILE), read_samples(prepared / HELD_FILE)
+
+    def measured(name: str, value: float, step: int) -> None:
+        history(name, value, step)
+        working.metric(name, value, step)
+
     context = TrainContext(
         task=training.task,
         classes=len(about.labels),
         folder=working.folder,
         seed=pipeline.seed,
         progress=working.progress,
-        metric=history,
+        metric=measured,
         sources=working.sources,
     )
     fitted = training.compute.fit(training.trainer, train, held, context)
