@@ -54,6 +54,8 @@ class Step(Value, ABC):
     """By which a pipeline file names it."""
     takes: ClassVar[frozenset[ColumnKind]] = frozenset({"number"})
     """Kinds of columns that it can be done to."""
+    keeps_shape: ClassVar[bool] = False
+    """Whether it is done to each number by itself, so that it can be done to tensors as well."""
 
     columns: tuple[str, ...] = ()
     """That it is done to; empty: all of the first kind that it takes."""
