@@ -33,7 +33,7 @@ def follow_lines(console: Console, title: str, lines: Iterable[dict[str, Any]]) 
 
 
 def rolled_out(
-    console: Console, client: ShoalClient, model: str, version: int, devices: Sequence[str], waves: Sequence[int]
+    console: Console, client: ShoalClient, model: str, version: int | str, devices: Sequence[str], waves: Sequence[int]
 ) -> RolloutDetail:
     """Roll a version out in waves, and watch it to its end.
 

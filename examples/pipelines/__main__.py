@@ -73,16 +73,15 @@ def _walked(fleet: Fleet, names: list[str]) -> list[Came]:
 
 def _draw(found: list[Came]) -> None:
     table = Table(title="From raw rows to agents that answer", title_justify="left")
-    for column in ("model", "metric", "trained", "on agents", "same answers", "recipe", "KB before", "KB after"):
+    for column in ("model", "trained", "on agents", "same", "KB", "recipe", "train, compress, roll out, ask: s"):
         table.add_column(column)
-    for one in ("train", "compress", "roll out", "ask"):
-        table.add_column(f"{one} s", justify="right")
     for came in found:
         lowest, same = min(came.on_agents.values()), min(came.agreement.values())
-        sizes = (f"{came.bytes_before / 1000:.1f}", f"{came.bytes_after / 1000:.1f}")
-        words = (came.model, came.metric, f"{came.trained:.3f}", f"{lowest:.3f}", f"{same:.3f}", came.recipe, *sizes)
-        table.add_row(*words, *(f"{value:.1f}" for value in came.seconds.values()))
-    Console().print(table)
+        size = f"{came.bytes_before / 1000:.1f} → {came.bytes_after / 1000:.1f}"
+        took = " + ".join(f"{value:.1f}" for value in came.seconds.values())
+        measured = f"{came.metric} {came.trained:.3f}"
+        table.add_row(came.model, measured, f"{lowest:.3f}", f"{same:.1%}", size, came.recipe, took)
+    Console(width=120).print(table)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from examples.first_light.fleet import Agent, Fleet
@@ -16,8 +16,8 @@ from examples.first_light.watching import bars, follow_lines, rolled_out
 from rich.console import Console
 
 from shoal_client import ShoalClient
-from shoal_client.compression import Candidate, CompressionChoice
-from shoal_training.bundle import ONNX_FILE
+from shoal_client.compression import CompressionChoice
+from shoal_training.bundle import ONNX_FILE, read_bundle
 from shoal_training.onnx_samples import Array
 from shoal_training.pipeline import steps
 from shoal_training.pipeline.record import RunRecord
@@ -91,6 +91,8 @@ class Walk:
 
     def __init__(self, fleet: Fleet, client: ShoalClient, console: Console) -> None:
         self.fleet, self.client, self.console = fleet, client, console
+        self.store = fleet.folder / "store"
+        """Of results, which all runs share."""
 
     def go(self, file: Path, recipes: tuple[str, ...]) -> Came:
         """Take a pipeline file the whole way.
@@ -99,16 +101,32 @@ class Walk:
             RuntimeError: A step of it fails, or nothing smaller could be chosen.
         """
         seconds: dict[str, float] = {}
-        store = self.fleet.folder / "store"
         with _timed(seconds, "train"):
-            run = self.train(file, store)
-            version = self.client.models.register_bundle(Path(run.bundle)).number
+            run = self.train(file)
+            number = self.client.models.register_bundle(Path(run.bundle)).number
+        return self.serve(run, number, recipes, seconds)
+
+    def serve(
+        self, run: RunRecord, version: int, recipes: tuple[str, ...], seconds: dict[str, float] | None = None
+    ) -> Came:
+        """Compress a registered version, roll it out, and ask each agent for the rows that were held out.
+
+        Args:
+            run: That trained it; its results lie in `store`.
+            version: Its number.
+            recipes: To compress by.
+            seconds: What earlier steps took.
+
+        Raises:
+            RuntimeError: As above.
+        """
+        seconds = {} if seconds is None else seconds
         with _timed(seconds, "compress"):
             choice = self.compress(run.pipeline, version, recipes)
         with _timed(seconds, "roll out"):
             devices = [one.device_id for one in self.fleet.agents]
             rolled_out(self.console, self.client, run.pipeline, version, devices, (1,) * len(devices))
-        held = held_out(run, store)
+        held = held_out(run, self.store)
         sizes = {one.name: one.measures.size_bytes for one in choice.candidates}
         came = Came(
             model=run.pipeline,
@@ -118,7 +136,7 @@ class Walk:
             recipe=choice.chosen or "",
             target=choice.target or "",
             bytes_before=sizes["source"],
-            bytes_after=_chosen(choice).measures.size_bytes,
+            bytes_after=sizes[choice.chosen or ""],
             rows=len(held.truth),
             seconds=seconds,
         )
@@ -129,11 +147,15 @@ class Walk:
                 came.agreement[agent.name] = float((held.said(scores) == held.said(held.scores)).mean())
         return came
 
-    def train(self, file: Path, store: Path) -> RunRecord:
-        """Run a pipeline file in a process of its own, into a folder of results that runs share."""
+    def train(self, file: Path) -> RunRecord:
+        """Run a pipeline file in a process of its own.
+
+        Raises:
+            RuntimeError: It fails.
+        """
         out = self.fleet.folder / "bundles" / f"{file.parent.name}-{time.time_ns()}"
         out.parent.mkdir(exist_ok=True)
-        told = self.fleet.follow("shoal_training.pipeline", str(file), "--out", str(out), "--store", str(store))
+        told = self.fleet.follow("shoal_training.pipeline", str(file), "--out", str(out), "--store", str(self.store))
         return RunRecord.model_validate(follow_lines(self.console, "starting", told)["result"])
 
     def compress(self, model: str, version: int, recipes: tuple[str, ...]) -> CompressionChoice:
@@ -162,7 +184,7 @@ def held_out(run: RunRecord, store: Path) -> HeldOut:
     truth = steps.read_truth(prepared / steps.HELD_FILE)
     assert truth is not None
     [scores] = steps.run_graph(Path(run.bundle) / ONNX_FILE, inputs, SCORES)
-    threshold = float(_parameters(Path(run.bundle)).get("anomaly_threshold", 0.0))
+    threshold = float(read_bundle(Path(run.bundle)).parameters.get("anomaly_threshold", 0.0))
     return HeldOut("classification" if about.labels else "anomaly", inputs, truth, scores, threshold)
 
 
@@ -179,16 +201,6 @@ def asked(agent: Agent, model: str, inputs: Mapping[str, Array]) -> Array:
         output = agent.ask(f"/v2/models/{model}/infer", {"inputs": tensors})["outputs"][0]
         answers.append(np.array(output["data"], dtype=np.float32).reshape(output["shape"]))
     return np.concatenate(answers)
-
-
-def _parameters(bundle: Path) -> Mapping[str, Any]:
-    from shoal_training.bundle import read_bundle
-
-    return read_bundle(bundle).parameters
-
-
-def _chosen(choice: CompressionChoice) -> Candidate:
-    return next(one for one in choice.candidates if one.name == choice.chosen)
 
 
 @contextmanager
