@@ -14,15 +14,13 @@ from pathlib import Path
 
 from examples.first_light.fleet import Fleet
 from examples.pipelines.data import HERE, write_data
-from examples.pipelines.walk import RECIPES, Came, Walk
+from examples.pipelines.walk import RECIPES, Came, started
 from rich.console import Console
 from rich.table import Table
 
 from shoal_client.errors import ClientError
-from shoal_client.profile import read_profile
 from shoal_training.errors import TrainingError
 
-AGENTS = ("kitchen", "garden")
 PROGRESS = Console(stderr=True)
 
 
@@ -56,18 +54,12 @@ def main() -> int:
 
 
 def _walked(fleet: Fleet, names: list[str]) -> list[Came]:
-    client = fleet.start_hub()
-    url = read_profile(fleet.folder / "profile.json").url
-    for name in AGENTS:
-        fleet.add_agent(name, "", client.tokens.create(label=name).token, url)
-    fleet.wait_for_agents()
-    fleet.wait_for_reports(client)
-    walk = Walk(fleet, client, PROGRESS)
     found = []
-    for name in names:
-        PROGRESS.rule(f"[bold]{name}", align="left")
-        write_data(name)
-        found.append(walk.go(HERE / name / "pipeline.yaml", RECIPES[name]))
+    with started(fleet) as walk:
+        for name in names:
+            PROGRESS.rule(f"[bold]{name}", align="left")
+            write_data(name)
+            found.append(walk.go(HERE / name / "pipeline.yaml", RECIPES[name]))
     return found
 
 

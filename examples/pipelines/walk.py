@@ -17,12 +17,14 @@ from rich.console import Console
 
 from shoal_client import ShoalClient
 from shoal_client.compression import CompressionChoice
+from shoal_client.profile import read_profile
 from shoal_training.bundle import ONNX_FILE, read_bundle
 from shoal_training.onnx_samples import Array
 from shoal_training.pipeline import steps
 from shoal_training.pipeline.record import RunRecord
 from shoal_training.transforms.joined_graph import SCORES
 
+AGENTS: Final = ("kitchen", "garden")
 MAX_DROP_POINTS: Final = 1.0
 """That a chosen file may lose on the devices."""
 ROWS_AT_ONCE: Final = 16
@@ -173,6 +175,22 @@ class Walk:
             why = {**run.refused, **choice.left_out}
             raise RuntimeError(f"compressing {model}: {choice.chosen or 'nothing'} was chosen: {choice.reason} {why}")
         return choice
+
+
+@contextmanager
+def started(fleet: Fleet) -> Iterator[Walk]:
+    """Start a fleet's hub and agents, and give what takes pipelines through it.
+
+    Raises:
+        RuntimeError: A process does not start.
+    """
+    with fleet.start_hub() as client:
+        url = read_profile(fleet.folder / "profile.json").url
+        for name in AGENTS:
+            fleet.add_agent(name, "", client.tokens.create(label=name).token, url)
+        fleet.wait_for_agents()
+        fleet.wait_for_reports(client)
+        yield Walk(fleet, client, Console(stderr=True))
 
 
 def held_out(run: RunRecord, store: Path) -> HeldOut:

@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 from examples.first_light.fleet import Fleet
 from examples.first_light.watching import rolled_out
-from examples.pipelines.__main__ import AGENTS, PROGRESS
 from examples.pipelines.data import HERE, write_data
-from examples.pipelines.walk import RECIPES, Came, Walk, asked, held_out
+from examples.pipelines.walk import AGENTS, RECIPES, Came, Walk, asked, held_out, started
 from tests.simulators.kubernetes_api import running_cluster
 
 from shoal_client.profile import read_profile
@@ -46,15 +45,10 @@ assert mlflow.artifacts.download_artifacts("models:/motion@champion")
 @pytest.fixture(scope="module")
 def walk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Walk]:
     """A hub and two agents as processes, over mutual TLS."""
-    with pytest.MonkeyPatch.context() as patch, Fleet(tmp_path_factory.mktemp("examples"), keep=False) as fleet:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join(one for one in sys.path if one))
-        client = fleet.start_hub()
-        url = read_profile(fleet.folder / "profile.json").url
-        for name in AGENTS:
-            fleet.add_agent(name, "", client.tokens.create(label=name).token, url)
-        fleet.wait_for_agents()
-        fleet.wait_for_reports(client)
-        yield Walk(fleet, client, PROGRESS)
+        with Fleet(tmp_path_factory.mktemp("examples"), keep=False) as fleet, started(fleet) as begun:
+            yield begun
 
 
 @pytest.mark.parametrize(
@@ -114,7 +108,7 @@ def test_a_model_that_mlflow_s_client_has_registered_is_rolled_out_by_its_alias(
     number = walk.client.models.version("motion", "champion").number
     walk.client.wait_for_job(walk.client.models.compress("motion", number, ["unmodified"]).id)
     devices = [one.device_id for one in walk.fleet.agents]
-    rolled_out(PROGRESS, walk.client, "motion", "champion", devices, (len(devices),))
+    rolled_out(walk.console, walk.client, "motion", "champion", devices, (len(devices),))
     held = held_out(run, walk.store)
     for agent in walk.fleet.agents:
         assert agent.ask("/v2/models/motion")["versions"] == [str(number)]
