@@ -89,6 +89,27 @@ def test_ray_s_workers_scale_within_their_bounds(objects: list[Manifest]) -> Non
         assert worker["resources"]["requests"] == worker["resources"]["limits"], "Ray plans with the limits"
 
 
+def test_ray_s_autoscaler_plans_with_what_the_file_says(objects: list[Manifest]) -> None:
+    # Read by the code that the autoscaler itself reads a cluster with; it checks what comes of it by its own schema.
+    from ray.autoscaler._private.kuberay.autoscaling_config import _derive_autoscaling_config_from_ray_cr
+
+    [cluster] = of_kind(objects, "RayCluster")
+    planned = _derive_autoscaling_config_from_ray_cr(cluster)
+    nodes = planned["available_node_types"]
+    assert nodes[planned["head_node_type"]]["resources"]["CPU"] == 0, "the head takes no work"
+    found = {name: (one["min_workers"], one["max_workers"], one["resources"]) for name, one in nodes.items()}
+    assert found["cpu"] == (1, 8, {"CPU": 4, "memory": 8 * 1024**3})
+    assert found["gpu"] == (0, 4, {"CPU": 8, "GPU": 1, "memory": 32 * 1024**3})
+    assert planned["max_workers"] == 12
+    assert planned["idle_timeout_minutes"] == 2
+
+
+def test_ray_is_the_version_that_is_pinned_and_asks_for_a_token(root: Path, objects: list[Manifest]) -> None:
+    [cluster] = of_kind(objects, "RayCluster")
+    assert f"ray=={cluster['spec']['rayVersion']}" in (root / "constraints.txt").read_text().splitlines()
+    assert cluster["spec"]["authOptions"] == {"mode": "token"}
+
+
 def test_services_choose_pods_that_exist_by_ports_that_they_have(objects: list[Manifest]) -> None:
     for service in of_kind(objects, "Service"):
         chosen = [pod for pod in pods(objects) if service["spec"]["selector"] == pod.get("metadata", {}).get("labels")]
@@ -99,7 +120,8 @@ def test_services_choose_pods_that_exist_by_ports_that_they_have(objects: list[M
 
 def test_variables_are_ones_that_the_hub_reads(objects: list[Manifest]) -> None:
     [settings] = of_kind(objects, "ConfigMap")
-    named = {variable["name"] for one in containers(objects) for variable in one.get("env", [])}
+    hubs = [one for one in containers(objects) if not one["name"].startswith("ray-")]
+    named = {variable["name"] for one in hubs for variable in one.get("env", [])}
     assert named | set(settings["data"]) <= set(Settings.environment().values())
 
 

@@ -1,4 +1,4 @@
-"""`shoal train`: runs a pipeline file on this machine, and registers what came of it where asked."""
+"""`shoal train`: runs a pipeline file, here or on a cluster of Ray, and registers what came of it where asked."""
 
 from contextlib import nullcontext
 from functools import partial
@@ -12,10 +12,11 @@ from shoal_compression.errors import CompressionError
 from shoal_hub.cli.connection import connect
 from shoal_hub.cli.output import AsJson, console, errors, facts, show, table
 from shoal_training.errors import TrainingError
+from shoal_training.pipeline.ray_job import RayJob, submit
 from shoal_training.pipeline.reading import read_pipeline
 from shoal_training.pipeline.record import RunRecord
 from shoal_training.pipeline.running import run_pipeline
-from shoal_training.progress import silent, terminal_bars
+from shoal_training.progress import Progress, silent, terminal_bars
 
 File = Annotated[Path, typer.Argument(metavar="PIPELINE", help="The pipeline file.", exists=True, dir_okay=False)]
 Out = Annotated[Path | None, typer.Option(help="Folder for the bundle; new or empty. Below the store without.")]
@@ -31,15 +32,23 @@ def train(
     register: Annotated[bool, typer.Option("--register", help="Register the bundle at the hub.")] = False,
     alias: Annotated[list[str] | None, typer.Option(help="For the registered version; may be repeated.")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Do all steps again, also those done before.")] = False,
+    on_ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL", help="Run it as a job of the cluster of Ray whose dashboard is at http://HOST:8265."
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Run a pipeline: read, check, prepare, train, evaluate, and write a bundle that can be registered."""
     try:
         read = read_pipeline(file)
         with nullcontext(silent) if as_json or not errors.is_terminal else terminal_bars() as progress:
-            run = run_pipeline(
-                read, store, out, progress, is_fresh=fresh, champion_finder=partial(_champion, store / "champions")
-            )
+            if on_ray is not None:
+                run = _on_ray(submit(read, on_ray, store, out, is_fresh=fresh), progress)
+            else:
+                finder = partial(_champion, store / "champions")
+                run = run_pipeline(read, store, out, progress, is_fresh=fresh, champion_finder=finder)
     except (TrainingError, CompressionError) as error:
         raise ClientError(str(error), "") from error
     show(run, as_json=as_json, draw=lambda: _draw(run))
@@ -47,6 +56,15 @@ def train(
         with connect() as client:
             version = client.models.register_bundle(Path(run.bundle), aliases=alias or ())
         errors.print(f"registered as {version.model} version {version.number}")
+
+
+def _on_ray(job: RayJob, progress: Progress) -> RunRecord:
+    """Follow a job to its end; an interruption here ends it there."""
+    errors.print(f"runs as the job {job.id} of Ray")
+    run = job.result(progress)
+    if not Path(run.bundle).is_dir():
+        errors.print(f"[yellow]warning[/yellow] {run.bundle} lies on the cluster; name a --store that both have")
+    return run
 
 
 def _champion(root: Path, named: str) -> Path | None:

@@ -57,6 +57,7 @@ class ScikitLearn(Trainer):
 
     framework: ClassVar[str] = "sklearn"
     tasks: ClassVar[frozenset[Task]] = frozenset({"classification", "regression", "anomaly"})
+    keeps_checkpoints: ClassVar[bool] = False
 
     algorithm: str
     parameters: dict[str, Any] = Field(default_factory=dict, max_length=64)

@@ -105,6 +105,8 @@ class Trainer(Value, ABC):
     """That it can learn."""
     is_distributed: ClassVar[bool] = False
     """Whether several processes can train one model together."""
+    keeps_checkpoints: ClassVar[bool] = True
+    """Whether what was finished in a context's folder is read from there by the next `fit`, and not trained again."""
 
     @abstractmethod
     def fit(self, train: Samples, held_out: Samples | None, context: TrainContext) -> Fitted:

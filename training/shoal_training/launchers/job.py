@@ -13,8 +13,10 @@ import numpy as np
 from shoal_compression.values import Record
 from shoal_training import errors
 from shoal_training.errors import DataError, LaunchError, TrainingError
-from shoal_training.frameworks.trainer import Samples, Task, TrainContext, Trainer
+from shoal_training.frameworks.trainer import Samples, Task, TrainContext, Trainer, no_metric
 from shoal_training.frameworks.trainers import BY_NAME
+from shoal_training.launchers.told import Telling
+from shoal_training.progress import silent
 
 JOB_FILE: Final = "job.json"
 ERROR_FILE: Final = "error.json"
@@ -39,6 +41,19 @@ class Job(Record):
     def made_trainer(self) -> Trainer:
         """Return the trainer."""
         return BY_NAME[self.framework].model_validate(self.trainer)
+
+    def context(self, folder: Path, telling: Telling | None) -> TrainContext:
+        """Return what goes with training the job of a folder; without `telling`, nobody is told how it goes."""
+        return TrainContext(
+            task=self.task,
+            classes=self.classes,
+            folder=folder / self.checkpoints,
+            seed=self.seed,
+            progress=silent if telling is None else telling.progress,
+            metric=no_metric if telling is None else telling.metric,
+            threads=self.threads,
+            sources=self.sources,
+        )
 
 
 def write_job(

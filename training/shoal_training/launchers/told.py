@@ -1,9 +1,29 @@
-"""What the first process of several tells on its standard output, as this process takes it."""
+"""What the first process of several tells, line by line: how it is written there, and how it is taken here."""
 
 import json
+from collections.abc import Callable
 from contextlib import suppress
 
 from shoal_training.frameworks.trainer import TrainContext
+
+
+class Telling:
+    """Writes progress and metrics as JSON lines, for `Told`.
+
+    Args:
+        write: Takes a line, without its end.
+    """
+
+    def __init__(self, write: Callable[[str], object]) -> None:
+        self._write = write
+
+    def progress(self, stage: str, done: int, total: int) -> None:
+        """See `Progress`."""
+        self._write(json.dumps({"event": "progress", "stage": stage, "done": done, "total": total}))
+
+    def metric(self, name: str, value: float, step: int) -> None:
+        """See `TrainContext`."""
+        self._write(json.dumps({"event": "metric", "name": name, "value": value, "step": step}))
 
 
 class Told:

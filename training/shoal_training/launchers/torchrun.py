@@ -4,11 +4,7 @@ If a process ends, torchrun starts all of them again, and they go on from the la
 """
 
 import os
-import signal
-import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, Final
@@ -17,6 +13,7 @@ from pydantic import Field
 
 from shoal_training.errors import LaunchError
 from shoal_training.frameworks.trainer import Fitted, Samples, TrainContext, Trainer
+from shoal_training.launchers.child import running
 from shoal_training.launchers.job import LOG_FILE, raise_error, write_job
 from shoal_training.launchers.launcher import Launcher
 from shoal_training.launchers.told import Told
@@ -27,9 +24,6 @@ WORKER: Final = "shoal_training.launchers.worker"
 RESTARTS: Final = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
 """In torchrun's environment: its shared store keeps addresses of processes that are gone, to which those of the
 next start would connect (PyTorch 2.13)."""
-_STOP_S: Final = 15.0
-_TOLD: Final = 2_000
-"""Characters of the log that an error shows."""
 
 
 class Torchrun(Launcher):
@@ -59,16 +53,11 @@ class Torchrun(Launcher):
         folder = context.folder / JOB_FOLDER
         told = Told(context)
         write_job(folder, trainer, train, held_out, replace(context, threads=self.threads))
-        with _running(self.command(folder), folder / LOG_FILE, context) as process:
-            for line in process.stdout or ():
+        with running(self.command(folder), folder / LOG_FILE, self._environment()) as child:
+            for line in child.lines():
                 told.take(line)
-            code = process.wait()
         raise_error(folder)
-        if code:
-            raise LaunchError(
-                f"training in {self.processes} processes: torchrun ended with code {code} after {self.max_restarts} "
-                f"restarts at most; {folder / LOG_FILE} ends with: {_end_of(folder / LOG_FILE)}"
-            )
+        child.raise_if_failed(f"training in {self.processes} processes", "torchrun", self.max_restarts)
         # What was trained is read from the last checkpoint, which says that it is finished.
         fitted = trainer.fit(train, held_out, replace(context, progress=silent, metric=told.metric))
         fitted.facts["processes"] = self.processes
@@ -77,6 +66,10 @@ class Torchrun(Launcher):
     def command(self, folder: Path) -> list[str]:
         """Return the command that trains the job of a folder."""
         return torchrun_command(folder, ["--standalone"], self.processes, self.max_restarts)
+
+    def _environment(self) -> dict[str, str]:
+        lo = os.environ.get("GLOO_SOCKET_IFNAME", "lo")  # else by the machine's name, if it resolves
+        return {"OMP_NUM_THREADS": str(self.threads), "GLOO_SOCKET_IFNAME": lo, **RESTARTS}
 
 
 def torchrun_command(folder: Path, rendezvous: list[str], processes: int, max_restarts: int) -> list[str]:
@@ -89,36 +82,3 @@ def torchrun_command(folder: Path, rendezvous: list[str], processes: int, max_re
         f"--max-restarts={max_restarts}",
         *("-m", WORKER, str(folder.absolute())),
     ]
-
-
-@contextmanager
-def _running(command: list[str], log: Path, context: TrainContext) -> Iterator["subprocess.Popen[str]"]:
-    """Run torchrun; what it has started ends with the context, also where that is left by an error."""
-    environment = os.environ | {
-        "PYTHONPATH": os.pathsep.join(one for one in sys.path if one),
-        "OMP_NUM_THREADS": str(context.threads or 1),
-        "GLOO_SOCKET_IFNAME": os.environ.get("GLOO_SOCKET_IFNAME", "lo"),  # else by the machine's name, if it resolves
-        **RESTARTS,
-    }
-    with log.open("wb") as errors:
-        process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment, start_new_session=True
-        )
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            process.terminate()  # torchrun ends its workers
-            try:
-                process.wait(_STOP_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        if process.stdout is not None:
-            process.stdout.close()
-
-
-def _end_of(log: Path) -> str:
-    return log.read_text(errors="replace")[-_TOLD:].strip()

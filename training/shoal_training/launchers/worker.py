@@ -3,16 +3,13 @@
 The first one tells progress and metrics as JSON lines on standard output, and writes the checkpoints.
 """
 
-import json
 import os
 import sys
 from pathlib import Path
-from typing import Any
 
 from shoal_training.errors import TrainingError
-from shoal_training.frameworks.trainer import TrainContext, no_metric
 from shoal_training.launchers.job import ERROR_FILE, read_job, write_error
-from shoal_training.progress import json_lines, silent
+from shoal_training.launchers.told import Telling
 
 
 def main(folder: Path) -> int:
@@ -28,36 +25,36 @@ def main(folder: Path) -> int:
     return 0
 
 
+def train_together(folder: Path, telling: Telling) -> None:
+    """Train the job of a folder as one of the processes of torch.distributed, which is set up; the first one tells.
+
+    Raises:
+        TrainingError: What the trainer raises.
+    """
+    from torch import distributed
+
+    job, train, held_out = read_job(folder)
+    is_first = distributed.get_rank() == 0
+    job.made_trainer().fit(train, held_out, job.context(folder, telling if is_first else None))
+
+
 def _train(folder: Path) -> None:
     import torch
     from torch import distributed
 
-    job, train, held_out = read_job(folder)
-    trainer = job.made_trainer()
+    trainer = read_job(folder)[0].made_trainer()
     has_gpus = torch.cuda.is_available() and getattr(trainer, "device", "auto") != "cpu"
     if has_gpus:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
     distributed.init_process_group("nccl" if has_gpus else "gloo")
     try:
-        is_first = distributed.get_rank() == 0
-        context = TrainContext(
-            task=job.task,
-            classes=job.classes,
-            folder=folder / job.checkpoints,
-            seed=job.seed,
-            progress=json_lines if is_first else silent,
-            metric=_tell if is_first else no_metric,
-            threads=job.threads,
-            sources=job.sources,
-        )
-        trainer.fit(train, held_out, context)
+        train_together(folder, Telling(_write_line))
     finally:
         distributed.destroy_process_group()
 
 
-def _tell(name: str, value: float, step: int) -> None:
-    line: dict[str, Any] = {"event": "metric", "name": name, "value": value, "step": step}
-    sys.stdout.write(json.dumps(line) + "\n")
+def _write_line(line: str) -> None:
+    sys.stdout.write(line + "\n")
     sys.stdout.flush()
 
 

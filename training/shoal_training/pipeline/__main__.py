@@ -17,7 +17,7 @@ app = typer.Typer(add_completion=False)
 @app.command()
 def main(
     file: Annotated[Path, typer.Argument(help="The pipeline file.", exists=True, dir_okay=False)],
-    out: Annotated[Path, typer.Option(help="Folder for the bundle; new or empty.")],
+    out: Annotated[Path | None, typer.Option(help="Folder for the bundle; new or empty. In the store without.")] = None,
     store: Annotated[Path, typer.Option(help="Folder of results, kept from run to run.")] = Path(".shoal-train"),
     fresh: Annotated[bool, typer.Option("--fresh", help="Do all steps again.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="Write progress and result as JSON lines.")] = False,

@@ -9,8 +9,10 @@ import numpy as np
 
 from shoal_training.evaluation.schemes import checked_folds, inner_scheme
 from shoal_training.frameworks.trainer import Samples, Trainer
+from shoal_training.launchers.ray import Ray
 from shoal_training.pipeline import steps
 from shoal_training.progress import Progress
+from shoal_training.tuning.ray_crew import RayTasks
 from shoal_training.tuning.result import read_tuning
 from shoal_training.tuning.search import search
 from shoal_training.tuning.settings import Tuning, with_settings
@@ -25,12 +27,14 @@ def do_tune(rows: steps.Rows, tuning: Tuning, prepared: Path, folder: Path, work
     """Search for settings, or go on with a search that was killed, and write what it came to.
 
     Trials learn from a part of the rows that are learned from, and are measured on the rest of them, parted as the
-    pipeline's scheme parts all rows; the preparation was fitted on both.
+    pipeline's scheme parts all rows; the preparation was fitted on both. Where training runs on Ray, so do they.
     """
     pipeline, training = rows.pipeline, rows.pipeline.model_training
     samples = steps.read_samples(prepared / steps.TRAIN_FILE)
     part, kept = _parted(rows, samples, tuning)
+    on_ray = training.compute if isinstance(training.compute, Ray) else None
     cores = len(os.sched_getaffinity(0))
+    threads = None if tuning.workers == 1 else max(1, cores // tuning.workers)
     work = Work(
         tuning=tuning,
         trainer=training.trainer,
@@ -38,10 +42,10 @@ def do_tune(rows: steps.Rows, tuning: Tuning, prepared: Path, folder: Path, work
         classes=len(steps.read_about(prepared).labels),
         seed=pipeline.seed,
         study=f"{pipeline.name}-{working.name[:16]}",
-        threads=None if tuning.workers == 1 else max(1, cores // tuning.workers),
+        threads=threads if on_ray is None else on_ray.cpus,
         sources=training.trainer.sources(rows.folder),
     )
-    study = search(work, part, kept, working, progress)
+    study = search(work, part, kept, working, progress, None if on_ray is None else RayTasks(on_ray.share()))
     write_tuning(study, work.metric, work.study, folder)
     study.close()
     if (working / STUDY_FILE).is_file():

@@ -2,25 +2,33 @@
 
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from shoal_training.tuning.work import read_work
 
 
-def main(folder: Path, number: int, seconds: float) -> None:
-    """Do trials until there are enough, or the seconds are over."""
+def do_trials(folder: Path, number: int, seconds: float, ended: Callable[[], None]) -> None:
+    """Do trials of a search until there are enough, or the seconds are over; call `ended` after each."""
     work, train, kept = read_work(folder)
     until = time.monotonic() + seconds
+    study = work.opened(folder, number)
+    work.trials(train, kept, folder).run(study, until, ended)
+    study.close()
 
-    def ended() -> None:
-        sys.stdout.write("ended\n")
-        sys.stdout.flush()
 
-    work.trials(train, kept, folder).run(work.opened(folder, number), until, ended)
+def said(problem: Exception) -> str:
+    """Return what a worker says of what has ended it, in a line."""
+    return f"{type(problem).__name__}: {' '.join(str(problem).split())[:500]}"
+
+
+def _write_line() -> None:
+    sys.stdout.write("ended\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":
     try:
-        main(Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]))
+        do_trials(Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), _write_line)
     except Exception as problem:  # noqa: BLE001 - whoever has started it tells its last line
-        sys.exit(f"{type(problem).__name__}: {' '.join(str(problem).split())[:500]}")
+        sys.exit(said(problem))
