@@ -29,6 +29,9 @@ KUBERNETES = """\
     volume_folder: {folder}
     processes: 2
 """
+RAY = """\
+  compute: {launcher: ray, workers: 2}
+"""
 MLFLOW = """
 import mlflow
 from mlflow import MlflowClient
@@ -90,6 +93,14 @@ def test_a_pipeline_trained_by_a_job_of_kubernetes_ends_on_agents_as_well(
     check_agents(walk.serve(run, number, RECIPES["digit_images"]))
 
 
+def test_a_pipeline_trained_by_two_workers_of_ray_ends_on_agents_as_well(walk: Walk, tmp_path: Path) -> None:
+    run = walk.train(changed("digit_images", tmp_path, RAY))
+    number = walk.client.models.register_bundle(Path(run.bundle)).number
+    version = walk.client.models.version(run.pipeline, str(number))
+    assert version.metrics["accuracy"] >= 0.95
+    check_agents(walk.serve(run, number, RECIPES["digit_images"]))
+
+
 def test_a_model_that_mlflow_s_client_has_registered_is_rolled_out_by_its_alias(walk: Walk, tmp_path: Path) -> None:
     write_data("motion")
     run = walk.train(HERE / "motion" / "pipeline.yaml")
@@ -120,9 +131,11 @@ def changed(name: str, folder: Path, compute: str) -> Path:
     write_data(name)
     (folder / name).mkdir()
     (folder / name / "data").symlink_to(HERE / name / "data")
-    text = (HERE / name / "pipeline.yaml").read_text()
-    (folder / name / "pipeline.yaml").write_text(text.replace("model_evaluation:\n", f"{compute}model_evaluation:\n"))
-    return folder / name / "pipeline.yaml"
+    lines = (HERE / name / "pipeline.yaml").read_text().splitlines(keepends=True)
+    [here] = [at for at, line in enumerate(lines) if line.startswith("  compute: {launcher: local")]
+    file = folder / name / "pipeline.yaml"
+    file.write_text("".join([*lines[:here], compute, *lines[here + 1 :]]))
+    return file
 
 
 def check_agents(came: Came) -> None:

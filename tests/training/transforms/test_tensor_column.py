@@ -53,6 +53,15 @@ def test_channels_are_brought_to_one_scale_each_wherever_in_a_window_their_value
     )
 
 
+def test_scales_are_told_as_one_factor_and_shift_and_other_steps_are_none() -> None:
+    scales = fit_preparation(TABLE, ["window"], [BY_KIND[kind].model_validate({}) for kind in ("robust", "min_max")])
+    assert scales.affine is not None
+    expected = WINDOWS * np.array(scales.affine.factor) + np.array(scales.affine.shift)
+    np.testing.assert_allclose(scales.prepared(TABLE), expected, atol=1e-6)
+    clipped = BY_KIND["clip"].model_validate({"high": 60})
+    assert fit_preparation(TABLE, ["window"], [BY_KIND["robust"].model_validate({}), clipped]).affine is None
+
+
 def test_of_many_rows_some_are_fitted_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tensor_column, "FITTED_VALUES", 10 * 3 * 8)
     _, found = both(TABLE, ("standardize", {}))

@@ -99,6 +99,10 @@ class ColumnPreparation:
             raise DataError("transforming: no column is left; drop fewer")
         return cls(kinds, fitted, tuple(frame.columns))
 
+    @property
+    def affine(self) -> None:
+        """See `Preparation`: columns are chosen and ordered as well."""
+
     def arrays(self, table: "pa.Table") -> dict[str, Array]:
         """See `Preparation`."""
         frame = self._frame(table)

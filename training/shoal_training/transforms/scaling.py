@@ -9,7 +9,7 @@ from typing_extensions import Self
 from shoal_training.onnx_samples import Array
 from shoal_training.transforms.frame import Frame
 from shoal_training.transforms.graph_writer import GraphWriter
-from shoal_training.transforms.step import FittedStep, Step, numbers_to_fit
+from shoal_training.transforms.step import Affine, FittedStep, Step, numbers_to_fit
 
 
 class Standardize(Step):
@@ -77,4 +77,6 @@ def _scaled(names: tuple[str, ...], offset: Any, factor: Any) -> FittedStep:  # 
         moved = writer.add("Add", writer.cast(tensor, np.float64), writer.constant(offset, np.float64))
         return writer.cast(writer.add("Mul", moved, writer.constant(factor, np.float64)), np.float32)
 
-    return FittedStep(names, names, compute, write)
+    shift = np.asarray(offset, dtype=np.float64) * factor
+    affine = Affine(tuple(np.asarray(factor, dtype=np.float64).tolist()), tuple(shift.tolist()))
+    return FittedStep(names, names, compute, write, affine=affine)

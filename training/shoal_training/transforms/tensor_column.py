@@ -16,7 +16,7 @@ from shoal_training.onnx_samples import Array
 from shoal_training.transforms.frame import Frame
 from shoal_training.transforms.graph_writer import GraphWriter
 from shoal_training.transforms.preparation import PREPARED
-from shoal_training.transforms.step import FittedStep, Step, fit_step
+from shoal_training.transforms.step import Affine, FittedStep, Step, fit_step
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -60,6 +60,17 @@ class TensorColumn:
                 frame = one.after(frame)
                 fitted.append(one)
         return cls(name, column.inputs, tuple(fitted))
+
+    @property
+    def affine(self) -> Affine | None:
+        """See `Preparation`."""
+        channels = self.inputs[0].shape[-1]
+        found = Affine((1.0,) * channels, (0.0,) * channels)
+        for step in self.steps:
+            if step.affine is None:
+                return None
+            found = found.then(step.affine)
+        return found
 
     def arrays(self, table: "pa.Table") -> dict[str, Array]:
         """See `Preparation`."""
