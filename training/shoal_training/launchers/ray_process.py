@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from shoal_training.errors import LaunchError, MemoryNeededError, TrainingError
 from shoal_training.launchers.child import Child, running
-from shoal_training.launchers.job import LOG_FILE, write_error
+from shoal_training.launchers.job import ERROR_FILE, LOG_FILE, write_error
 from shoal_training.launchers.ray_cluster import RayNotStartedError, Share, connected, ray_environment
 
 if TYPE_CHECKING:
@@ -69,7 +69,8 @@ def driven(folder: Path, temporary: str, share: Share, work: Callable[["Queue"],
         sys.stderr.write(f"{error}\n")
         return _NOT_STARTED
     except TrainingError as error:
-        write_error(folder, error)
+        if not (folder / ERROR_FILE).is_file():  # what a worker has said comes first: others end because of it
+            write_error(folder, error)
         return 1
     return 0
 
