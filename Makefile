@@ -25,6 +25,10 @@ setup-test:  ## the same and what the tests need: PostgreSQL, Redis, SoftHSM, li
 demo: setup  ## one model from training to a fleet and back; KEEP=1 leaves the hub and its agents running
 	@$(PYTHON) -m examples.first_light
 
+.PHONY: examples
+examples: setup  ## four pipelines on real data, from raw files to agents that answer; about 3 minutes
+	@$(PYTHON) -m examples.pipelines
+
 .PHONY: check
 check: setup  ## lint, formatting, types (3.11, and 3.10 for what runs on devices), import rules, shell scripts
 	ruff check .

@@ -25,6 +25,7 @@ from shoal_client.profile import read_profile
 
 START_S = 60.0
 STOP_S = 20.0
+REPORT_WAIT_S = 30.0
 
 
 @dataclass
@@ -159,11 +160,12 @@ class Fleet:
             raise RuntimeError(f"{module} failed:\n{log_path.read_text()[-2000:]}")
 
     def add_agent(self, name: str, runtime: str, token: str, url: str) -> Agent:
-        """Enrol an agent with a token and start it."""
+        """Enrol an agent with a token and start it; without a runtime it has all that are installed."""
         data = self.folder / name
         enrol = ["-m", "shoal_agent", "enrol", "--data", str(data), "--hub", url, "--name", name, "--json"]
         device_id = json.loads(self._run(enrol, {"SHOAL_TOKEN": token}))["device_id"]
-        run = ["-m", "shoal_agent", "run", "--data", str(data), "--port", "0", "--runtime", runtime]
+        only = ["--runtime", runtime] if runtime else []
+        run = ["-m", "shoal_agent", "run", "--data", str(data), "--port", "0", *only]
         agent = Agent(name, data, runtime, self._start(name, run), device_id)
         self.agents.append(agent)
         return agent
@@ -173,6 +175,21 @@ class Fleet:
         for agent in self.agents:
             endpoint = agent.data / "run" / "endpoint.json"
             _wait(endpoint.exists, agent.process, self.folder / f"{agent.name}.log")
+
+    def wait_for_reports(self, client: ShoalClient, dataset: str = "") -> None:
+        """Wait until each agent has told the hub what it is, and that it has `dataset`.
+
+        Raises:
+            RuntimeError: One has not.
+        """
+        deadline_s = time.monotonic() + REPORT_WAIT_S
+        waiting = list(self.agents)
+        while waiting:
+            reports = {one.device_id: client.devices.show(one.device_id).reported or {} for one in waiting}
+            waiting = [one for one in waiting if not _is_told(reports[one.device_id], dataset)]
+            if waiting and time.monotonic() > deadline_s:
+                raise RuntimeError(f"{waiting[0].name} did not report within {REPORT_WAIT_S:.0f} s")
+            time.sleep(0.1 if waiting else 0)
 
     def add_data(self, agent: Agent, name: str, x: NDArray[np.float32], y: NDArray[np.int32]) -> str:
         """Put labelled examples on a device; they stay there."""
@@ -195,6 +212,10 @@ class Fleet:
         if done.returncode:
             raise RuntimeError(f"{' '.join(arguments[:5])} failed:\n{done.stderr.strip() or done.stdout.strip()}")
         return done.stdout
+
+
+def _is_told(report: dict[str, Any], dataset: str) -> bool:
+    return bool(report.get("targets")) and (not dataset or report.get("datasets", {}).get(dataset, 0) > 0)
 
 
 def _wait(holds: Callable[[], bool], process: "subprocess.Popen[bytes]", log: Path) -> None:

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
-from examples.first_light.fleet import Agent, Fleet
+from examples.first_light.fleet import Fleet
 from examples.first_light.report import Figures
+from examples.first_light.watching import bars, follow_lines, rolled_out
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from rich.table import Table
 
 from shoal_client import ShoalClient
@@ -22,7 +22,6 @@ AGENTS: Final = (("kitchen", "litert"), ("workshop", "onnxruntime"), ("garden", 
 WAVES: Final = (1, 2)
 WINDOW_S: Final = 2.0
 DRIFT_WAIT_S: Final = 60.0
-REPORT_WAIT_S: Final = 30.0
 SHIFT_SEED: Final = 100
 
 
@@ -40,7 +39,7 @@ class Demo:
 
     def job(self, title: str, job_id: str) -> Job:
         """Wait for a job with a progress bar."""
-        with _progress(self.console) as progress:
+        with bars(self.console) as progress:
             task = progress.add_task(title, total=1.0)
             job = self.client.wait_for_job(
                 job_id, lambda now: progress.update(task, completed=now.progress, description=now.message or title)
@@ -50,18 +49,8 @@ class Demo:
 
     def roll_out(self, version: int) -> RolloutDetail:
         """Roll a version out in two waves and watch it."""
-        started = self.client.rollouts.start(
-            MODEL, version, devices=[one.device_id for one in self.fleet.agents], waves=WAVES
-        )
-        with _progress(self.console) as progress:
-            task = progress.add_task("rollout", total=len(self.fleet.agents))
-            for rollout in self.client.rollouts.watch(started.id):
-                done = rollout.counts.get("succeeded", 0)
-                wave = f"wave {rollout.current_wave + 1} of {len(rollout.waves)}"
-                progress.update(task, completed=done, description=f"{rollout.state}, {wave}")
-        if rollout.state != "succeeded":
-            problems = "; ".join(f"{one.device_id}: {one.problem}" for one in rollout.deployments if one.problem)
-            raise RuntimeError(f"rollout {rollout.id} ended {rollout.state}: {rollout.reason} {problems}")
+        devices = [one.device_id for one in self.fleet.agents]
+        rollout = rolled_out(self.console, self.client, MODEL, version, devices, WAVES)
         self.rollout = rollout.id
         return rollout
 
@@ -82,11 +71,8 @@ def start_the_hub(demo: Demo) -> Figures:
 def train(demo: Demo) -> Figures:
     """Train on real digits and register version 1."""
     bundle = demo.fleet.folder / "bundle"
-    with _progress(demo.console) as progress:
-        task = progress.add_task("starting TensorFlow", total=None)
-        for line in demo.fleet.follow("shoal_training.digits", "--out", str(bundle), "--seed", str(demo.seed)):
-            if line["event"] == "progress":
-                progress.update(task, completed=line["done"], total=line["total"], description=line["stage"])
+    lines = demo.fleet.follow("shoal_training.digits", "--out", str(bundle), "--seed", str(demo.seed))
+    follow_lines(demo.console, "starting TensorFlow", lines)
     demo.fleet.shoal("models", "register", str(bundle))
     version = demo.client.models.version(MODEL, "latest")
     accuracy = version.metrics["accuracy"]
@@ -117,7 +103,7 @@ def enrol(demo: Demo) -> Figures:
         agent = demo.fleet.add_agent(name, runtime, token, url)
         demo.console.print(f"{name} is {agent.device_id} ({runtime})")
     demo.fleet.wait_for_agents()
-    _wait_for_reports(demo)
+    demo.fleet.wait_for_reports(demo.client)
     for agent in demo.fleet.agents:
         demo.client.devices.configure(agent.device_id, heartbeat_s=5, window_s=WINDOW_S)
     devices = {one.name: one.targets[:2] for one in demo.client.devices.list()}
@@ -189,7 +175,7 @@ def train_on_the_devices(demo: Demo) -> Figures:
     for index, agent in enumerate(demo.fleet.agents):
         part = demo.splits.device.part(index, len(demo.fleet.agents))
         demo.console.print(demo.fleet.add_data(agent, MODEL, shift(part.x, demo.seed + index, DigitsShift()), part.y))
-    _wait_for_reports(demo, MODEL)
+    demo.fleet.wait_for_reports(demo.client, MODEL)
     run = _federate(demo)
     version = run["version"]
     compressed = _compress(demo, version)
@@ -276,7 +262,7 @@ def _federate(demo: Demo) -> Figures:
         learning_rate=settings.learning_rate,
         parent_share=settings.parent_share,
     )
-    with _progress(demo.console) as progress:
+    with bars(demo.console) as progress:
         task = progress.add_task("federated rounds", total=run.rounds)
         for now in demo.client.federated.watch(run.id):
             progress.update(task, completed=now.current_round, description=f"{now.state}, {len(now.answers)} answers")
@@ -297,25 +283,5 @@ def _federate(demo: Demo) -> Figures:
     }
 
 
-def _wait_for_reports(demo: Demo, dataset: str = "") -> None:
-    """Wait until each agent has told the hub what it is, and that it has `dataset`."""
-    deadline_s = time.monotonic() + REPORT_WAIT_S
-    waiting: list[Agent] = list(demo.fleet.agents)
-    while waiting:
-        reports = {one.device_id: demo.client.devices.show(one.device_id).reported or {} for one in waiting}
-        waiting = [one for one in waiting if not _is_told(reports[one.device_id], dataset)]
-        if waiting and time.monotonic() > deadline_s:
-            raise RuntimeError(f"{waiting[0].name} did not report within {REPORT_WAIT_S:.0f} s")
-        time.sleep(0.1 if waiting else 0)
-
-
-def _is_told(report: dict[str, Any], dataset: str) -> bool:
-    return bool(report.get("targets")) and (not dataset or report.get("datasets", {}).get(dataset, 0) > 0)
-
-
 def _mean(values: dict[str, float]) -> float:
     return float(np.mean(list(values.values())))
-
-
-def _progress(console: Console) -> Progress:
-    return Progress(TextColumn("{task.description:<40}"), BarColumn(), TaskProgressColumn(), console=console)

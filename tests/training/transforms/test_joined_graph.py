@@ -30,3 +30,5 @@ def test_texts_become_scores_in_one_graph(kind: str, algorithm: str, tmp_path: P
     [run] = OnnxModel(tmp_path / "model.onnx", [SCORES]).runs(preparation.arrays(TABLE))
     assert [one.name for one in joined.graph.input] == ["a", "word"]
     np.testing.assert_allclose(run[SCORES], model.scores(x), atol=1e-5)
+    domains = [one.domain for one in joined.opset_import]
+    assert len(set(domains)) == len(domains), "quantizers take no graph that names an opset twice"

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 _KINDS: Final = {"TreeEnsembleClassifier": "class", "TreeEnsembleRegressor": "target"}
 _LEAF: Final = b"LEAF"
+_FUNCTIONS: Final = frozenset({"Exp", "Sigmoid", "Softmax"})
+"""Of nodes behind the trees, after which a sum is no score any more; all of them rise."""
 _BRANCHES: Final = (b"BRANCH_LEQ", b"BRANCH_LT")
 
 
@@ -53,7 +55,18 @@ def trees_of(model: Any) -> TreeModel | None:  # noqa: ANN401 - onnx has few typ
     base = np.zeros(outputs)
     given = fields.get("base_values", [])
     base[: len(given)] = given[:outputs]
-    return TreeModel(trees, base, nodes[0].input[0], fields.get("post_transform", b"NONE") != b"NONE")
+    is_margin = fields.get("post_transform", b"NONE") != b"NONE" or _is_applied(model, nodes[0])
+    return TreeModel(trees, base, nodes[0].input[0], is_margin)
+
+
+def _is_applied(model: Any, trees: Any) -> bool:  # noqa: ANN401 - onnx has few types
+    """Whether a function is applied to what the trees say, by nodes that stand behind them."""
+    known, found = set(trees.output), False
+    for node in model.graph.node:  # in the order in which they run
+        if known & set(node.input):
+            known |= set(node.output)
+            found = found or node.op_type in _FUNCTIONS
+    return found
 
 
 def _value(attribute: Any) -> Any:  # noqa: ANN401 - an ONNX attribute's

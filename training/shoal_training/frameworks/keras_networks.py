@@ -8,6 +8,7 @@ from shoal_training.frameworks.layers import Layer, Shape
 from shoal_training.frameworks.networks import Network, Own
 from shoal_training.frameworks.own_network import build_own
 from shoal_training.tensorflow_runtime import load_keras
+from shoal_training.transforms.step import Affine
 
 _IMAGE_AXES: Final = 3
 
@@ -58,6 +59,18 @@ def scored(network: Any, mean: float | None, deviation: float) -> Any:  # noqa: 
     for layer in end:
         found = layer(found)
     return keras.Model(network.inputs[0], found, name="network")
+
+
+def scaled(model: Any, affine: Affine) -> Any:  # noqa: ANN401 - keras.Models
+    """Return a whole model that takes samples as a device has them; itself where nothing is done to them."""
+    if set(affine.factor) == {1.0} and set(affine.shift) == {0.0}:
+        return model
+    keras = load_keras()
+    before = keras.layers.Rescaling([*affine.factor], [*affine.shift], name="prepare")
+    x = keras.layers.Input(model.input_shape[1:], name="x")
+    if isinstance(model, keras.Sequential):
+        return keras.Sequential([x, before, *model.layers])
+    return keras.Model(x, model(before(x)), name="network")
 
 
 def _checked(network: Any, own: Own, shape: Shape, outputs: int) -> Any:  # noqa: ANN401 - a keras.Model

@@ -11,7 +11,7 @@ import numpy as np
 from shoal_training.bundle import KERAS_FILE
 from shoal_training.errors import ExportError, NetworkError
 from shoal_training.frameworks.keras_engine import KerasEngine
-from shoal_training.frameworks.keras_networks import build_keras, scored
+from shoal_training.frameworks.keras_networks import build_keras, scaled, scored
 from shoal_training.frameworks.libraries import of_extra
 from shoal_training.frameworks.litert_parity import check_litert
 from shoal_training.frameworks.network_trainer import NetworkJob, NetworkTrainer
@@ -20,6 +20,7 @@ from shoal_training.frameworks.training_loop import TrainingLoop
 from shoal_training.onnx_export import written_onnx
 from shoal_training.onnx_samples import Array
 from shoal_training.tensorflow_runtime import load_keras, load_tensorflow, quiet_conversion
+from shoal_training.transforms.step import Affine
 
 _ASKED_AT_ONCE: Final = 1024
 _BFLOAT16_SINCE: Final = (8, 0)
@@ -82,13 +83,14 @@ class FittedKeras(Fitted):
                 said = (str(error).strip() or repr(error)).splitlines()[0][:500]
                 raise ExportError(f"writing a network of Keras as ONNX: {said}; replace that layer") from error
 
-    def write(self, folder: Path, input_name: str, x: Array) -> tuple[str, ...]:
+    def write(self, folder: Path, input_name: str, x: Array, affine: Affine) -> tuple[str, ...]:
         """See `Fitted`."""
         if not self._has_litert:
             return ()
         with quiet_conversion():
-            self.model.save(folder / KERAS_FILE)
-        check_litert((folder / KERAS_FILE).read_bytes(), input_name, x, self.scores(x))
+            scaled(self.model, affine).save(folder / KERAS_FILE)
+        prepared = x * np.array(affine.factor) + np.array(affine.shift)
+        check_litert((folder / KERAS_FILE).read_bytes(), input_name, x, self.scores(prepared))
         return (KERAS_FILE,)
 
 

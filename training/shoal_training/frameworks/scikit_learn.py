@@ -14,6 +14,7 @@ from shoal_training.errors import DataError, ExportError
 from shoal_training.frameworks.checked_samples import check_samples
 from shoal_training.frameworks.class_weights import ClassWeights, row_weights
 from shoal_training.frameworks.graphs import with_scores
+from shoal_training.frameworks.isolation_graph import isolation_graph
 from shoal_training.frameworks.libraries import of_extra
 from shoal_training.frameworks.memory import check_room, says_memory
 from shoal_training.frameworks.trainer import Fitted, Samples, Task, TrainContext, Trainer
@@ -132,6 +133,8 @@ class FittedEstimator(Fitted):
 
     def graph(self) -> Any:  # noqa: ANN401 - see `Fitted`
         """See `Fitted`."""
+        if type(self._estimator).__name__ == "IsolationForest" and self._estimator.max_samples_ > 1:
+            return isolation_graph(self._estimator)
         from skl2onnx import convert_sklearn
         from skl2onnx.common.data_types import FloatTensorType
 

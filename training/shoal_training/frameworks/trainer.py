@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 from shoal_compression.values import Value
 from shoal_training.onnx_samples import Array
 from shoal_training.progress import Progress, silent
+from shoal_training.transforms.step import Affine
 
 Task = Literal["classification", "regression", "anomaly"]
 """Scores of classes, (n, classes), or one number each, (n,); an anomaly's is the greater the odder."""
@@ -82,13 +83,14 @@ class Fitted(ABC):
             ExportError: Its framework can not write it.
         """
 
-    def write(self, folder: Path, input_name: str, x: Array) -> tuple[str, ...]:  # noqa: ARG002 - for those that write more
+    def write(self, folder: Path, input_name: str, x: Array, affine: Affine) -> tuple[str, ...]:  # noqa: ARG002 - for those that write more
         """Write the framework's own files that stand beside the ONNX file, such as `model.keras`; return their names.
 
         Args:
             folder: Where.
             input_name: What the whole model's input is called.
-            x: Prepared samples, on which what is made of the files is compared with `scores`.
+            x: Samples before they are prepared, on which what is made of the files is compared with `scores`.
+            affine: What prepares them, channel by channel.
 
         Raises:
             ExportError: What is made of them does not compute what was trained.

@@ -22,6 +22,7 @@ from shoal_training.transforms.fit_preparation import fit_preparation
 from shoal_training.transforms.joined_graph import SCORES, joined_graph
 from shoal_training.transforms.parity import check_same
 from shoal_training.transforms.preparation import PREPARED
+from shoal_training.transforms.step import Affine
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -105,7 +106,8 @@ def do_prepare(rows: Rows, folder: Path, number: int = 0) -> None:
         truth = {} if training.target is None else {_TRUTH: _truth(part, training.target, labels)}
         plain = {key: array.astype(str) if array.dtype == object else array for key, array in arrays.items()}
         np.savez_compressed(folder / name, allow_pickle=False, **plain, **truth, **{_PREPARED_KEY: prepared})
-    about = {"inputs": [one.model_dump(mode="json") for one in preparation.inputs], "labels": labels}
+    inputs = [one.model_dump(mode="json") for one in preparation.inputs]
+    about = {"inputs": inputs, "labels": labels, "affine": preparation.affine}
     (folder / ABOUT_FILE).write_text(json.dumps(about) + "\n")
 
 
@@ -138,8 +140,9 @@ def do_train(pipeline: Pipeline, prepared: Path, folder: Path, working: Working)
     arrays = read_arrays(prepared / HELD_FILE, about.inputs)
     [scores] = run_graph(folder / MODEL_FILE, arrays, SCORES)
     check_same("the model", fitted.scores(held.x), scores)
-    # What a framework writes takes prepared samples: without a transformation, a device has those.
-    files = () if before.is_file() else fitted.write(folder, about.inputs[0].name, held.x)
+    # What a framework writes takes samples as a device has them: it can put a scale before a network, and no more.
+    only = about.inputs[0].name
+    files = fitted.write(folder, only, arrays[only], about.affine) if about.affine is not None else ()
     told = {"history": history.points, "facts": fitted.facts, "files": files}
     (folder / HISTORY_FILE).write_text(json.dumps(told) + "\n")
 
@@ -150,12 +153,16 @@ class About:
 
     inputs: tuple[TensorSpec, ...]
     labels: tuple[str, ...]
+    affine: Affine | None
+    """All of the transformation, where it is no more than a scale."""
 
 
 def read_about(prepared: Path) -> About:
     """Read what `do_prepare` has written of the model's inputs and labels."""
     found = json.loads((prepared / ABOUT_FILE).read_text())
-    return About(tuple(TensorSpec.model_validate(one) for one in found["inputs"]), tuple(found["labels"]))
+    inputs = tuple(TensorSpec.model_validate(one) for one in found["inputs"])
+    affine = Affine(*map(tuple, found["affine"])) if found.get("affine") else None
+    return About(inputs, tuple(found["labels"]), affine)
 
 
 def read_samples(path: Path) -> Samples:

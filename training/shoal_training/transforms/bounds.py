@@ -17,6 +17,7 @@ class Clip(Step):
     """Sets what lies beyond a bound to it, infinities too; bounds are given, or quantiles of what is learned from."""
 
     kind: ClassVar[str] = "clip"
+    keeps_shape: ClassVar[bool] = True
 
     low: float | None = None
     high: float | None = None
@@ -68,6 +69,7 @@ class Log(Step):
     """Takes the natural logarithm of a number and an offset; signed, it keeps the sign and takes log(1 + |x|)."""
 
     kind: ClassVar[str] = "log"
+    keeps_shape: ClassVar[bool] = True
 
     offset: float = Field(default=1.0, ge=0)
     is_signed: bool = False

@@ -1,7 +1,6 @@
 """Fits the transformation of a pipeline file on the rows that are learned from."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -17,6 +16,7 @@ from shoal_training.transforms.graph_writer import GraphFrame, GraphWriter
 from shoal_training.transforms.joined_graph import SCORES
 from shoal_training.transforms.preparation import PREPARED, Preparation
 from shoal_training.transforms.step import FittedStep, Step, fit_step
+from shoal_training.transforms.tensor_column import TensorColumn
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -40,12 +40,12 @@ def fit_preparation(table: "pa.Table", columns: Sequence[str], steps: Sequence[S
     kinds = {name: kind_in(table, name) for name in columns}
     tensors = [name for name, kind in kinds.items() if kind == "tensor"]
     if tensors:
-        if len(columns) > 1 or steps:
+        if len(columns) > 1:
             raise DataError(
-                f"transforming: the column {tensors[0]} holds a tensor a row, which stands alone and has no steps; "
-                "name it as the only input"
+                f"transforming: the column {tensors[0]} holds a tensor a row, which stands alone; name it as the only "
+                "input"
             )
-        return TensorColumn.of(table, tensors[0])
+        return TensorColumn.fit(table, tensors[0], steps)
     return ColumnPreparation.fit(table, {name: _taken_as(name, kinds[name], steps) for name in columns}, steps)
 
 
@@ -61,34 +61,6 @@ def _taken_as(name: str, kind: ColumnKind | str, steps: Sequence[Step]) -> Colum
             return "time"
         break
     return found[kind]
-
-
-@dataclass(frozen=True)
-class TensorColumn:
-    """One column of tensors of one shape, which goes to the model as it is."""
-
-    name: str
-    inputs: tuple[TensorSpec, ...]
-    features: tuple[str, ...] = ()
-
-    @classmethod
-    def of(cls, table: "pa.Table", name: str) -> "TensorColumn":
-        """Take the shape of a column."""
-        shape = tuple(int(size) for size in table[name].type.shape)
-        return cls(name, (TensorSpec(name=name, datatype="FP32", shape=(-1, *shape)),))
-
-    def arrays(self, table: "pa.Table") -> dict[str, Array]:
-        """See `Preparation`."""
-        return {self.name: self.prepared(table)}
-
-    def prepared(self, table: "pa.Table") -> Array:
-        """See `Preparation`."""
-        chunk = table[self.name].combine_chunks()
-        return np.asarray(chunk.to_numpy_ndarray(), dtype=np.float32)
-
-    def graph(self) -> Any | None:  # noqa: ANN401 - see `Preparation`
-        """See `Preparation`."""
-        return None
 
 
 class ColumnPreparation:
@@ -127,6 +99,10 @@ class ColumnPreparation:
             raise DataError("transforming: no column is left; drop fewer")
         return cls(kinds, fitted, tuple(frame.columns))
 
+    @property
+    def affine(self) -> None:
+        """See `Preparation`: columns are chosen and ordered as well."""
+
     def arrays(self, table: "pa.Table") -> dict[str, Array]:
         """See `Preparation`."""
         frame = self._frame(table)
@@ -150,7 +126,7 @@ class ColumnPreparation:
         for step in self._steps:
             if set(step.takes) <= set(frame.order):
                 step.append(writer, frame)
-        return writer.model(self.inputs, frame.block(self.features), len(self.features), PREPARED)
+        return writer.model(self.inputs, frame.block(self.features), (len(self.features),), PREPARED)
 
     def _frame(self, table: "pa.Table") -> Frame:
         return Frame({name: column_of(table, name, kind) for name, kind in self._kinds.items()})

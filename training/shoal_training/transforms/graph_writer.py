@@ -53,14 +53,14 @@ class GraphWriter:
 
         return self.add("Cast", tensor, to=helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
 
-    def model(self, inputs: Sequence[TensorSpec], result: str, width: int, output: str) -> Any:  # noqa: ANN401 - onnx has few types
-        """Return the graph that gives `result`, (-1, width) float32, as `output`."""
+    def model(self, inputs: Sequence[TensorSpec], result: str, shape: tuple[int, ...], output: str) -> Any:  # noqa: ANN401 - onnx has few types
+        """Return the graph that gives `result`, (-1, *shape) float32, as `output`."""
         from onnx import TensorProto, helper, numpy_helper
 
         kinds = {"FP32": TensorProto.FLOAT, "FP64": TensorProto.DOUBLE, "BYTES": TensorProto.STRING}
         given = [helper.make_tensor_value_info(one.name, kinds[one.datatype], [None, *one.shape[1:]]) for one in inputs]
         nodes = [*self._nodes, helper.make_node("Identity", [result], [output], name="result")]
-        made = helper.make_tensor_value_info(output, TensorProto.FLOAT, [None, width])
+        made = helper.make_tensor_value_info(output, TensorProto.FLOAT, [None, *shape])
         constants = [numpy_helper.from_array(array, name) for name, array in self._arrays.items()]
         used = {one.domain for one in nodes} | {""}
         opsets = [helper.make_opsetid(domain, version) for domain, version in OPSETS.items() if domain in used]

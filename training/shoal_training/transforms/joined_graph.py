@@ -34,6 +34,7 @@ def joined_graph(preparation: Any | None, model: Any, input_name: str) -> Any:  
             joined = compose.merge_models(first, second, io_map=[(f"prepare_{PREPARED}", f"model_{INPUT}")])
             renamed = {f"prepare_{name}": name for name in taken}
         _rename(joined, renamed | {f"model_{SCORES}": SCORES})
+        _name_opsets_once(joined)
         onnx.checker.check_model(joined, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ValueError) as error:
         raise ExportError(f"joining the preparation and the model: {str(error)[:500]}") from error
@@ -47,6 +48,16 @@ def _rename(model: Any, names: dict[str, str]) -> None:  # noqa: ANN401 - onnx h
             used[:] = [names.get(one, one) for one in used]
     for one in (*model.graph.input, *model.graph.output, *model.graph.value_info):
         one.name = names.get(one.name, one.name)
+
+
+def _name_opsets_once(model: Any) -> None:  # noqa: ANN401 - onnx has few types
+    """Leave of each domain's versions, which joining names once a part, the newest: quantizers take no others."""
+    newest: dict[str, int] = {}
+    for one in model.opset_import:
+        newest[one.domain] = max(one.version, newest.get(one.domain, 0))
+    del model.opset_import[:]
+    for domain, version in newest.items():
+        model.opset_import.add(domain=domain, version=version)
 
 
 def _same_opsets(first: Any, second: Any, converter: Any) -> tuple[Any, Any]:  # noqa: ANN401 - onnx has few types

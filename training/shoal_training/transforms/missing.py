@@ -17,6 +17,7 @@ class Impute(Step):
     """Fills in what is missing: numbers that are NaN, texts that are empty. Infinite numbers stay."""
 
     kind: ClassVar[str] = "impute"
+    keeps_shape: ClassVar[bool] = True
     takes: ClassVar[frozenset[ColumnKind]] = frozenset({"number", "text"})
 
     strategy: Literal["mean", "median", "most_frequent", "constant"] = "median"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from shoal_contract.manifest import TensorSpec
 from shoal_training.onnx_samples import Array
+from shoal_training.transforms.step import Affine
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -25,6 +26,10 @@ class Preparation(Protocol):
     @property
     def features(self) -> tuple[str, ...]:
         """Names of what a trainer gets, in order; empty: it is a tensor whose values have none."""
+
+    @property
+    def affine(self) -> Affine | None:
+        """All of it, where it is a factor and a shift of each channel of a tensor; None: it is something else."""
 
     def arrays(self, table: "pa.Table") -> dict[str, Array]:
         """Return rows as the whole model's inputs, by name, (n, ...) each.

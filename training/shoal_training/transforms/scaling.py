@@ -9,13 +9,14 @@ from typing_extensions import Self
 from shoal_training.onnx_samples import Array
 from shoal_training.transforms.frame import Frame
 from shoal_training.transforms.graph_writer import GraphWriter
-from shoal_training.transforms.step import FittedStep, Step, numbers_to_fit
+from shoal_training.transforms.step import Affine, FittedStep, Step, numbers_to_fit
 
 
 class Standardize(Step):
     """Takes off the mean and divides by the standard deviation, both of the rows that are learned from."""
 
     kind: ClassVar[str] = "standardize"
+    keeps_shape: ClassVar[bool] = True
 
     def fit(self, frame: Frame, names: tuple[str, ...]) -> tuple[FittedStep, ...]:
         """See `Step`."""
@@ -29,6 +30,7 @@ class MinMax(Step):
     """Brings the smallest and the largest number of the rows that are learned from to the ends of a range."""
 
     kind: ClassVar[str] = "min_max"
+    keeps_shape: ClassVar[bool] = True
 
     low: float = 0.0
     high: float = 1.0
@@ -51,6 +53,7 @@ class Robust(Step):
     """Takes off the median and divides by the distance of two quantiles, which a few wild values do not move."""
 
     kind: ClassVar[str] = "robust"
+    keeps_shape: ClassVar[bool] = True
 
     low_quantile: float = Field(default=0.25, ge=0, lt=0.5)
     high_quantile: float = Field(default=0.75, gt=0.5, le=1)
@@ -74,4 +77,6 @@ def _scaled(names: tuple[str, ...], offset: Any, factor: Any) -> FittedStep:  # 
         moved = writer.add("Add", writer.cast(tensor, np.float64), writer.constant(offset, np.float64))
         return writer.cast(writer.add("Mul", moved, writer.constant(factor, np.float64)), np.float32)
 
-    return FittedStep(names, names, compute, write)
+    shift = np.asarray(offset, dtype=np.float64) * factor
+    affine = Affine(tuple(np.asarray(factor, dtype=np.float64).tolist()), tuple(shift.tolist()))
+    return FittedStep(names, names, compute, write, affine=affine)

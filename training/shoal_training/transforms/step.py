@@ -6,7 +6,7 @@ A step is data, from a pipeline file. The kinds are in `steps`; `fit_preparation
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
@@ -15,6 +15,18 @@ from shoal_training.errors import DataError
 from shoal_training.onnx_samples import Array
 from shoal_training.transforms.frame import ColumnKind, Frame
 from shoal_training.transforms.graph_writer import GraphFrame, GraphWriter
+
+
+class Affine(NamedTuple):
+    """A number times a factor, and a shift; of each column or channel its own."""
+
+    factor: tuple[float, ...]
+    shift: tuple[float, ...]
+
+    def then(self, after: "Affine") -> "Affine":
+        """Return both, one after the other."""
+        factors = tuple(one * two for one, two in zip(self.factor, after.factor, strict=True))
+        return Affine(factors, tuple(s * f + t for s, f, t in zip(self.shift, after.factor, after.shift, strict=True)))
 
 
 @dataclass(frozen=True)
@@ -27,6 +39,7 @@ class FittedStep:
         compute: From (rows, takes) to (rows, gives); of a table.
         write: The same in a graph: from the tensor's name to that of the result.
         keeps: Whether what it takes stays beside what it makes.
+        affine: What it computes, if that is a factor and a shift of each column; None: it is something else.
     """
 
     takes: tuple[str, ...]
@@ -34,6 +47,7 @@ class FittedStep:
     compute: Callable[[Array], Array]
     write: Callable[[GraphWriter, str], str]
     keeps: bool = False
+    affine: Affine | None = None
 
     def after(self, frame: Frame) -> Frame:
         """Return the frame after it."""
@@ -54,6 +68,8 @@ class Step(Value, ABC):
     """By which a pipeline file names it."""
     takes: ClassVar[frozenset[ColumnKind]] = frozenset({"number"})
     """Kinds of columns that it can be done to."""
+    keeps_shape: ClassVar[bool] = False
+    """Whether it is done to each number by itself, so that it can be done to tensors as well."""
 
     columns: tuple[str, ...] = ()
     """That it is done to; empty: all of the first kind that it takes."""

@@ -60,13 +60,14 @@ def _optimised(proto: Any, doing: str) -> Any:
 
 
 def with_opset(proto: Any, lowest: int, doing: str) -> Any:
-    """Return the graph with at least this opset.
+    """Return the graph with at least this opset, which it names once.
 
     Raises:
         SourceError: It can not be converted.
     """
     from onnx import version_converter
 
+    _name_opset_once(proto)
     opsets = {entry.domain: entry.version for entry in proto.opset_import}
     if opsets.get("", opsets.get("ai.onnx", 0)) >= lowest:
         return proto
@@ -75,9 +76,15 @@ def with_opset(proto: Any, lowest: int, doing: str) -> Any:
     except Exception as error:  # as above
         msg = f"{doing}: opset {opsets.get('', 0)} found, at least {lowest} expected, and raising it failed"
         raise SourceError(f"{msg}: {str(error)[:300]}; export the model again with a newer opset") from error
-    for entry in [one for one in raised.opset_import if one.domain in {"", "ai.onnx"} and one.version < lowest]:
-        raised.opset_import.remove(entry)  # skl2onnx names the domain twice, and the converter raises one of them
+    _name_opset_once(raised)
     return raised
+
+
+def _name_opset_once(proto: Any) -> None:
+    """Leave the newest of the versions that a graph names: skl2onnx and merged graphs name two, quantizers take one."""
+    named = [one for one in proto.opset_import if one.domain in {"", "ai.onnx"}]
+    for entry in sorted(named, key=lambda one: one.version)[:-1]:
+        proto.opset_import.remove(entry)
 
 
 def _name_nodes(proto: Any) -> None:

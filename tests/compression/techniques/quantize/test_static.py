@@ -29,6 +29,14 @@ def test_every_scheme_stays_close_to_the_float_model(types: str, reduce_range: b
     assert sqnr_db(was, now) > 20
 
 
+def test_a_graph_that_names_its_opset_twice_is_taken() -> None:
+    model, data = outliers(spread=0)
+    proto = onnx.load_from_string(model.content)
+    proto.opset_import.add(domain="", version=17)
+    made = Int8Static().apply(model.with_content(proto.SerializeToString()), data, Budget())
+    assert [one.domain for one in onnx.load_from_string(made.content).opset_import].count("") == 1
+
+
 @pytest.mark.parametrize("calibration", ["min-max", "percentile", "mse", "entropy"])
 def test_every_calibration_stays_close_to_the_float_model(calibration: str) -> None:
     model, data = outliers(spread=0)
