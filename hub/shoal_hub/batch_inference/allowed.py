@@ -3,25 +3,21 @@
 Looked at twice: when it is set, by its text, and by its job, with the files that are really there.
 """
 
-from collections.abc import Iterable
 from itertools import takewhile
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
 
-from shoal_hub.batch_inference.settings import listed
 from shoal_hub.errors import InvalidInputError, RefusedError
+from shoal_hub.reach import Reach, listed
 from shoal_hub.settings import Settings
 from shoal_training.batch_inference.definition import BatchInference
-from shoal_training.batch_inference.places import Place, places_of
+from shoal_training.batch_inference.places import places_of
 from shoal_training.batch_inference.reading import parse_inference
 from shoal_training.errors import TrainingError
-from shoal_training.ingestion.files import SUFFIXES, FileSource
 from shoal_training.ingestion.found_files import find_files
+from shoal_training.places import places_of_source
 
 _DOING: Final = "batch inference at the hub"
-_OPTIONS: Final = frozenset({f"kafka {one}" for one in ("security.protocol", "sasl.mechanism", "sasl.mechanisms")})
-"""Others load files, or code, into the hub."""
 _SIGNS: Final = "*?[{"
 
 
@@ -41,18 +37,17 @@ def read_allowed(text: str, settings: Settings) -> BatchInference:
         definition = parse_inference(text)
     except TrainingError as error:
         raise InvalidInputError(str(error)) from error
-    if definition.model.bundle:
-        raise InvalidInputError(
-            f"{_DOING}: the model is a folder's bundle, and the hub runs its own", "name it as NAME@VERSION"
-        )
     engines = listed(settings.inference_engines)
     if definition.engine.kind not in engines:
         raise RefusedError(
             f"{_DOING}: the engine {definition.engine.kind} is not among {', '.join(engines)}",
             "add it to SHOAL_INFERENCE_ENGINES",
         )
+    reach, own = _reach(settings), files_folder(settings)
     for place in places_of(definition):
-        _check_place(place, settings)
+        reach.check(place)
+        if place.is_local:
+            reach.check_path(own / _before_signs(place.text), own)
     return definition
 
 
@@ -63,46 +58,11 @@ def check_files(definition: BatchInference, settings: Settings) -> None:
         RefusedError: One lies elsewhere.
         DataError: None is there.
     """
-    source = definition.source
-    if isinstance(source, FileSource) and "://" not in source.path:
-        for name in find_files(source.path, files_folder(settings), tuple(SUFFIXES)).paths:
-            _check_path(name, settings)
-
-
-def _check_place(place: Place, settings: Settings) -> None:
-    allowed = listed(settings.inference_places)
-    match place.kind:
-        case "path":
-            _check_path(_before_signs(place.text), settings)
-        case "secret" if place.text not in listed(settings.inference_secrets):
-            raise RefusedError(
-                f"{_DOING}: the variable {place.text} may not be read", "add it to SHOAL_INFERENCE_SECRETS"
-            )
-        case "option" if place.text not in _OPTIONS:
-            raise RefusedError(f"{_DOING}: the option {place.text} may not be set", "leave it out")
-        case "database" if place.text not in allowed:
-            raise _not_allowed(place.text)
-        case "address" if not _is_listed(place.text, allowed):
-            raise _not_allowed(place.text)
-
-
-def _is_listed(url: str, allowed: Iterable[str]) -> bool:
-    """Whether a URL begins with one of those allowed, at a border of its parts."""
-    if "::" in url or "\\" in url or ".." in urlsplit(url).path.split("/") or urlsplit(url).scheme in {"file", "local"}:
-        return False  # of one file system within another, or a way out of what is allowed
-    return any(
-        url == one or (url.startswith(one) and (one.endswith("/") or url[len(one)] in "/?#"))
-        for one in allowed
-        if "://" in one
-    )
-
-
-def _check_path(path: str, settings: Settings) -> None:
-    own = files_folder(settings)
-    roots = [own, *(Path(one) for one in listed(settings.inference_places) if one.startswith("/") and "://" not in one)]
-    real = (own / path).resolve()
-    if not any(real.is_relative_to(root.resolve()) for root in roots):
-        raise _not_allowed(path)
+    reach, own = _reach(settings), files_folder(settings)
+    for place in places_of_source(definition.source):
+        if place.is_local and place.suffixes:
+            for name in find_files(place.text, own, place.suffixes).paths:
+                reach.check_path(Path(name), own)
 
 
 def _before_signs(path: str) -> str:
@@ -111,8 +71,12 @@ def _before_signs(path: str) -> str:
     return str(Path(*plain))
 
 
-def _not_allowed(text: str) -> RefusedError:
-    return RefusedError(
-        f"{_DOING}: {text[:200]} is not among what it may read and write",
-        "name paths below the hub's batch-inference/files, or have SHOAL_INFERENCE_PLACES name it",
+def _reach(settings: Settings) -> Reach:
+    return Reach(
+        _DOING,
+        listed(settings.inference_places),
+        listed(settings.inference_secrets),
+        "SHOAL_INFERENCE_PLACES",
+        "SHOAL_INFERENCE_SECRETS",
+        "name paths below the hub's batch-inference/files",
     )

@@ -28,8 +28,3 @@ class InferenceSettings(BaseModel):
     inference_look_s: float = _setting(
         "SHOAL_INFERENCE_LOOK_S", 10.0, "s", "Between two looks at the schedules of batch inference.", gt=0, le=3600
     )
-
-
-def listed(text: str) -> tuple[str, ...]:
-    """Return the parts of a list that a setting holds."""
-    return tuple(one.strip() for one in text.split(",") if one.strip())

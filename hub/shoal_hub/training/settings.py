@@ -44,8 +44,3 @@ class TrainingSettings(BaseModel):
         "What trainings may keep of their steps and data, to find them again; beyond it the oldest go.",
         ge=0,
     )
-
-
-def listed(text: str) -> tuple[str, ...]:
-    """Return the parts of a list that a setting holds."""
-    return tuple(one.strip() for one in text.split(",") if one.strip())

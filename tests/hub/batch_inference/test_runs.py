@@ -95,14 +95,14 @@ def test_a_link_out_of_what_is_allowed_is_found_by_the_job(sqlite_nightly: Night
     sqlite_nightly.set(TEXT.replace("{path: in.csv}", "{path: lake}"))
     done = sqlite_nightly.work(sqlite_nightly.send("POST", "/nightly/runs", 201))
     assert done["state"] == "failed"
-    assert "is not among what it may read" in done["error"]
+    assert "is not among what it may reach" in done["error"]
 
 
 def test_secrets_and_folders_of_another_hub_are_refused_by_name(sqlite_nightly: Nightly) -> None:
     text = TEXT.replace("{path: 'out/{run}'}", "{kind: sql, url: 'postgresql://u@db/d', password_env: HOME, table: t}")
     assert "postgresql://u@db/d is not among" in sqlite_nightly.set(text, expected=403)["error"]["message"]
     for text, told in (
-        (TEXT.replace("colours@production", "{bundle: folder}"), "the hub runs its own"),
+        (TEXT.replace("colours@production", "{bundle: folder}"), "a model is the folder"),
         (TEXT.replace("colours@production", "colours@nine"), "no version nine of colours"),
         (TEXT + "schedule: {after: [morning]}\n", "no batch inference morning"),
         (TEXT.replace("part_rows: 4", "part_row: 4"), "line 7: part_row"),

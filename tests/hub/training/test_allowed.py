@@ -105,7 +105,7 @@ def test_the_hubs_own_files_are_read_by_no_path_and_by_no_link(sqlite_hub: HubCo
         f"{lake}/linked/rows.parquet",
         "../" * 12 + f"{elsewhere}/rows.parquet".removeprefix("/"),
     ):
-        assert "is not among what trainings may read" in ended(path), path
+        assert "is not among what it may reach" in ended(path), path
 
 
 def test_more_of_the_hubs_files_than_allowed_are_not_read(sqlite_hub: HubContext) -> None:

@@ -34,6 +34,13 @@ def read(folder: Path, **fields: Any) -> tuple[pa.Table, Reading]:
     return pa.concat_tables(SqlSource(**fields).tables(reading)), reading
 
 
+@pytest.mark.parametrize("query", ["VACUUM INTO '{0}/copy.db'", "ATTACH '{0}/copy.db' AS other"])
+def test_a_query_of_sqlite_reaches_no_other_file(plant: Path, query: str) -> None:
+    with pytest.raises(DataError, match="not authorized|authorization denied"):
+        read(plant, url="sqlite:///plant.db", query=query.format(plant))
+    assert not (plant / "copy.db").exists()
+
+
 def test_a_table_of_sqlite_is_read_in_batches_in_the_order_of_its_key(plant: Path) -> None:
     source = SqlSource(url="sqlite:///plant.db", table="readings")
     tables = list(source.tables(Reading(plant, batch_rows=64)))

@@ -3,8 +3,9 @@
 import pytest
 
 from shoal_training.ingestion.sources import BY_KIND
-from shoal_training.pipeline.places import Place, places_of
+from shoal_training.pipeline.places import places_of
 from shoal_training.pipeline.reading import parse_pipeline
+from shoal_training.places import Place
 
 TEXT = """\
 name: cheap

@@ -74,6 +74,8 @@ class SqlSource(Source):
             options |= {"postgresql_readonly": True, "isolation_level": "REPEATABLE READ"}
         try:
             with engine.connect() as connection:
+                if engine.dialect.name == "sqlite":
+                    _confine(connection)
                 yield connection.execution_options(**options)
         finally:
             engine.dispose()
@@ -129,6 +131,17 @@ class SqlSource(Source):
             ).first()
             schema = schema.set(at, _retyped(one, found))
         return schema
+
+
+def _confine(connection: "Connection") -> None:
+    """Keep queries of SQLite to the file that was named: ATTACH opens others, VACUUM INTO writes them."""
+    import sqlite3
+
+    def decide(action: int, *_: object) -> int:
+        return sqlite3.SQLITE_DENY if action == sqlite3.SQLITE_ATTACH else sqlite3.SQLITE_OK
+
+    driver: Any = connection.connection.driver_connection
+    driver.set_authorizer(decide)
 
 
 def _retyped(field: "pa.Field", found: Sequence[Any] | None) -> "pa.Field":
