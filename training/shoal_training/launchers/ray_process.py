@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 _TOLD: Final = 1_000
 """Characters of what Ray says that an error shows."""
 _NOT_STARTED: Final = 75
-_STARTS: Final = 4
-"""Of a Ray on this machine: it gives itself 30 s, which a busy machine does not always have."""
+_STARTS: Final = 2
+"""Of a Ray on this machine, if it does not come up."""
 
 
 def drive(
