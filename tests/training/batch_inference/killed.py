@@ -51,7 +51,9 @@ def killed_run(folder: Path, sink: str, at: int | None) -> int:
 def forking() -> ForkServerContext:
     """Return what starts processes quickly, with the libraries loaded once."""
     context = get_context("forkserver")
-    context.set_forkserver_preload(["tests.training.batch_inference.killed", "sqlalchemy", "pyarrow.parquet"])
+    context.set_forkserver_preload(
+        ["tests.training.batch_inference.killed", "onnxruntime", "pyarrow.parquet", "pyarrow.csv", "sqlalchemy"]
+    )
     return context
 
 

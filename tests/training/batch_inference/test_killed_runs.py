@@ -11,7 +11,7 @@ from tests.training.batch_inference.models import run
 
 from shoal_training.batch_inference.manifest import Manifest
 
-PLACES = 7
+PLACES = 5
 FILES = "{path: out, partition_by: [site]}"
 SQL = "{kind: sql, url: 'sqlite:///out.db', table: scores}"
 
@@ -61,6 +61,7 @@ def test_a_run_that_was_killed_anywhere_ends_as_one_that_was_not(
     assert len(at_all) == PLACES
 
 
+@pytest.mark.slow
 def test_what_a_killed_run_had_written_is_not_written_again(folder: Path) -> None:
     count = killed_run(folder, FILES, None)
     shutil.rmtree(folder / "out")
