@@ -12,7 +12,7 @@ from shoal_training.ingestion.found_files import find_files
 from shoal_training.pipeline.places import places_of
 from shoal_training.pipeline.reading import PipelineFile
 from shoal_training.pipeline.record import State
-from shoal_training.pipeline.recording import Point, SinkError
+from shoal_training.pipeline.recording import Point, SinkError, Told
 
 _MOST_BYTES: Final = 64 * 2**20
 """That are sent along at most; the hub takes 8 MiB unless it is set otherwise."""
@@ -55,10 +55,11 @@ class ClientSink:
     def __init__(self, client: ShoalClient) -> None:
         self.log: RunLog = client.run_log()
 
-    def begin(self, experiment: str, name: str, started_at: datetime, tags: Mapping[str, str]) -> None:
-        """See `RunSink`."""
+    def begin(self, experiment: str, name: str, started_at: datetime, tags: Mapping[str, str]) -> Told:
+        """See `RunSink`; each training here is a run of its own."""
         with _telling():
             self.log.begin(experiment, name, _to_ms(started_at), tags)
+        return ()
 
     def params(self, params: Mapping[str, str]) -> None:
         """See `RunSink`."""

@@ -58,8 +58,8 @@ class JobRunner:
         self._retrying = Retrying.of(settings)
         self._at_once = parse_at_once(settings.jobs_at_once)
         self._children: dict[str, subprocess.Popen[bytes]] = {}
-        self._adopted: set[str] = set()
-        """Running jobs that another runner has started; their processes are no children of this one."""
+        self._adopted: dict[str, int] = {}
+        """The processes of running jobs that another runner has started; they are no children of this one."""
         self._killed_at: dict[str, float] = {}
         """When a job that was asked to end is killed, by the monotonic clock."""
         self._oom_kills: dict[str, int] = {}
@@ -125,16 +125,16 @@ class JobRunner:
             jobs = session.exec(select(Job).where(col(Job.id).in_(mine), col(Job.state).in_(ENDED))).all()
         for job in jobs:
             child = self._children.get(job.id)
-            if child is None:
-                self._adopted.discard(job.id)
-                kill_all(job.id)
-            elif job.id not in self._killed_at:
+            leader = self._adopted[job.id] if child is None else child.pid
+            if job.id not in self._killed_at:
                 if not _says_itself(job):
-                    end_group(child.pid)
+                    end_group(leader)
                 self._killed_at[job.id] = time.monotonic() + self._settings.job_stop_s
             elif time.monotonic() >= self._killed_at[job.id]:
-                child.kill()
-                kill_all(job.id, child.pid)
+                kill_all(job.id, leader)
+            if child is None and not _leads(leader, job.id):
+                kill_all(job.id, leader)
+                del self._adopted[job.id], self._killed_at[job.id]
 
     def _reap(self) -> None:
         for job_id, child in list(self._children.items()):
@@ -168,10 +168,10 @@ class JobRunner:
             for job in session.exec(select(Job).where(Job.state == "running")):
                 if job.id in self._children:
                     continue
-                if _is_alive(job):
-                    self._adopted.add(job.id)
+                if job.pid is not None and _is_alive(job):
+                    self._adopted[job.id] = job.pid
                     continue
-                self._adopted.discard(job.id)
+                self._adopted.pop(job.id, None)
                 kill_all(job.id, job.pid)
                 if job.attempts >= self._retrying.attempts:
                     why = f"its process vanished {job.attempts} times: {self._last_line(job.id)}"
@@ -248,7 +248,12 @@ def _says_itself(job: Job) -> bool:
 
 def _is_alive(job: Job) -> bool:
     """Whether the process that the row names still runs, and is that job's: process ids are used again."""
+    return job.pid is not None and _leads(job.pid, job.id)
+
+
+def _leads(pid: int, job_id: str) -> bool:
+    """Whether a process runs, and is the one that a job began with."""
     try:
-        return job.pid is not None and job.id.encode() in Path(f"/proc/{job.pid}/cmdline").read_bytes()
+        return job_id.encode() in Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return False

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from sqlalchemy.exc import SQLAlchemyError
-from sqlmodel import Session
+from sqlmodel import Session, select
 
 from shoal_hub.database import Database, utc_now
 from shoal_hub.errors import HubError
@@ -20,11 +20,11 @@ from shoal_hub.tracking.experiments import to_ms
 from shoal_hub.tracking.files import check_room, keep_file
 from shoal_hub.tracking.inputs import DatasetInput, log_datasets
 from shoal_hub.tracking.runs import find_active, set_run_tags, update_run
-from shoal_hub.tracking.tables import RunStatus
+from shoal_hub.tracking.tables import RunStatus, TrackedMetric
 from shoal_hub.tracking.values import Measured, log_metrics, log_params
 from shoal_hub.training.start import files_root
 from shoal_training.pipeline.record import State
-from shoal_training.pipeline.recording import Point, SinkError
+from shoal_training.pipeline.recording import Point, SinkError, Told
 
 log = logging.getLogger(__name__)
 
@@ -51,13 +51,15 @@ class HubSink:
         self._database, self._store, self._settings = database, store, settings
         self._job_id, self._run_id, self._by = job_id, run_id, by
 
-    def begin(self, experiment: str, name: str, started_at: datetime, tags: Mapping[str, str]) -> None:  # noqa: ARG002 - it has both
+    def begin(self, experiment: str, name: str, started_at: datetime, tags: Mapping[str, str]) -> Told:  # noqa: ARG002 - it has one
         """See `RunSink`; a job that is done again goes on with its run."""
         with self._writing() as session:
             row = find_active(session, self._run_id)
             update_run(session, row, status="RUNNING", ended_ms=None, name=name)
             row.started_ms = to_ms(started_at)
             set_run_tags(session, row, {**tags, "mlflow.source.type": "JOB", "mlflow.source.name": self._job_id})
+            told = select(TrackedMetric.key, TrackedMetric.step).where(TrackedMetric.run == row.id)
+            return [(key, step) for key, step in session.exec(told)]
 
     def params(self, params: Mapping[str, str]) -> None:
         """See `RunSink`."""
@@ -72,7 +74,7 @@ class HubSink:
 
     def metrics(self, points: Sequence[Point]) -> None:
         """See `RunSink`; the job's log tells them as well."""
-        for step, told in groupby(points, key=lambda one: one.step):
+        for step, told in groupby(sorted(points, key=lambda one: one.step), key=lambda one: one.step):
             log.info("step %d: %s", step, ", ".join(f"{one.name} {one.value:.5g}" for one in told))
         with self._writing() as session:
             log_metrics(session, self._run_id, [Measured(one.name, one.value, one.step, one.at_ms) for one in points])

@@ -143,7 +143,8 @@ def test_a_job_of_a_runner_that_is_gone_is_ended_too(new_site: NewSite) -> None:
         cancel(session, job_id, by="ada")
     after.runner.tick()
     assert child.wait(_WAIT_S) != 0
-    assert not after.runner.is_busy
+    after.tick_until(lambda: not after.runner.is_busy)
+    assert (job_folder(site.hub.settings, job_id) / "cleaned").exists(), "it was asked before it was killed"
 
 
 def test_what_a_job_prints_is_bounded_and_whole_at_its_end(new_site: NewSite) -> None:

@@ -101,7 +101,7 @@ def test_a_cancelled_training_is_gone_on_with_from_its_checkpoint(site: Site) ->
 
     def tick_until(wanted: str) -> None:
         deadline = time.monotonic() + 120
-        while (site.job(begun["job"]).state if wanted != "measured" else told() and "measured") != wanted:
+        while (site.job(begun["job"]).state if wanted != "measured" else len(told()) > 3 and "measured") != wanted:
             assert time.monotonic() < deadline, site.job(begun["job"])
             assert site.job(begun["job"]).state != "failed", site.job(begun["job"]).error
             runner.tick()
@@ -124,6 +124,5 @@ def test_a_cancelled_training_is_gone_on_with_from_its_checkpoint(site: Site) ->
     after = told()
     assert max(after) == 60
     assert "step 60: train_loss" in read_tail(job_folder(hub.settings, begun["job"]), 100_000), "its log tells them too"
-    repeated = len(after) - len(set(after))
-    assert repeated <= 1, "at most the epoch whose checkpoint was not written is done again"
+    assert after == list(range(1, 61)), "each epoch is told once"
     assert site.get(f"/runs/{begun['run']}")["status"] == "FINISHED"

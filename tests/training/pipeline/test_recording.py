@@ -12,7 +12,7 @@ import pytest
 from shoal_training.errors import DataError
 from shoal_training.pipeline.reading import read_pipeline
 from shoal_training.pipeline.record import RunRecord, State
-from shoal_training.pipeline.recording import Point, Recorder, SinkError
+from shoal_training.pipeline.recording import Point, Recorder, SinkError, Told
 from shoal_training.pipeline.running import run_pipeline
 
 TEXT = """\
@@ -37,11 +37,12 @@ class Noted:
         self.state: State = "running"
         self._fails_at = fails_at
 
-    def begin(self, experiment: str, name: str, started_at: datetime, tags: Mapping[str, str]) -> None:
+    def begin(self, experiment: str, name: str, started_at: datetime, tags: Mapping[str, str]) -> Told:
         self._note(f"begin {experiment}")
         assert name
         assert started_at.tzinfo is not None
         self.tags |= tags
+        return {(one.name, one.step) for one in self.points}
 
     def params(self, params: Mapping[str, str]) -> None:
         self._note("params")
@@ -108,6 +109,20 @@ def test_a_training_that_was_done_before_is_told_with_the_history_that_it_had(tr
     train(first)
     train(again)
     assert values(again) == values(first)
+
+
+def test_a_run_that_is_gone_on_with_is_told_nothing_twice(train: Callable[..., RunRecord]) -> None:
+    sink = Noted()
+    run = train(sink)
+    warnings = list[str]()
+    recorder = Recorder(sink, warnings.append, clock=lambda: 0.0)
+    recorder.begun(run)
+    told = len(sink.points)
+    recorder.measured("train_loss", 1.0, 1)
+    recorder.measured("train_loss", 0.5, 99)
+    recorder.ended(run.model_copy(update={"metrics": {}}), Path())
+    assert [(one.name, one.step) for one in sink.points[told:]] == [("train_loss", 99)]
+    assert warnings == []
 
 
 @pytest.mark.parametrize("call", [1, 4])

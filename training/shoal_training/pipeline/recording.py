@@ -6,7 +6,7 @@ ends the telling, and not the training.
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -21,6 +21,10 @@ _FLUSH_S: Final = 2.0
 _BATCH: Final = 500
 _MAX_PARAM: Final = 6000
 _SHOWN_PACKAGES: Final = ("numpy", "onnx", "scikit-learn", "torch", "keras", "tensorflow", "xgboost-cpu", "optuna")
+
+
+Told = Collection[tuple[str, int]]
+"""Metrics and steps."""
 
 
 class SinkError(TrainingError):
@@ -40,8 +44,8 @@ class Point:
 class RunSink(Protocol):
     """A run at a tracking server. Each of these may raise a `SinkError`."""
 
-    def begin(self, experiment: str, name: str, started_at: datetime, tags: Mapping[str, str]) -> None:
-        """Begin the run, or go on with it."""
+    def begin(self, experiment: str, name: str, started_at: datetime, tags: Mapping[str, str]) -> Told:
+        """Begin the run, or go on with it; return what it was told before."""
 
     def params(self, params: Mapping[str, str]) -> None:
         """Say what it is done with: once, and the same if said again."""
@@ -80,7 +84,11 @@ class Recorder:
     def begun(self, run: RunRecord) -> None:
         """Begin with a run."""
         tags = _tags(run)
-        self._tell(lambda sink: sink.begin(run.pipeline, run.id, run.started_at, tags))
+
+        def begin(sink: RunSink) -> None:
+            self._told = set(sink.begin(run.pipeline, run.id, run.started_at, tags))
+
+        self._tell(begin)
 
     def trains(self, run: RunRecord) -> None:
         """Say what a run trains with, now that it is settled."""
@@ -90,7 +98,9 @@ class Recorder:
             self._tell(lambda sink: sink.data(run.pipeline, run.snapshot))
 
     def measured(self, name: str, value: float, step: int) -> None:
-        """Keep what a trainer tells on the way."""
+        """Keep what a trainer tells on the way; one that goes on from a checkpoint tells what was before again."""
+        if (name, step) in self._told:
+            return
         self._told.add((name, step))
         self._waiting.append(Point(name, value, step, self._now_ms()))
         if self._clock() - self._flushed_s >= _FLUSH_S:
