@@ -154,8 +154,12 @@ class Fleet:
                 env=self._environment,
             ) as process,
         ):
-            for line in process.stdout or ():
-                yield json.loads(line)
+            try:
+                for line in process.stdout or ():
+                    yield json.loads(line)
+            except BaseException:  # whoever follows it has had enough, and it would go on
+                process.terminate()
+                raise
         if process.returncode:
             raise RuntimeError(f"{module} failed:\n{log_path.read_text()[-2000:]}")
 

@@ -1,5 +1,6 @@
 """The example pipelines are files that can be read, and find the data that they name."""
 
+import re
 import zipfile
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from examples.pipelines.data import HERE, MEASURED, SERIES, SOURCES, WINDOW, WRI
 from examples.pipelines.walk import RECIPES
 
 from shoal_training.ingestion.source import Reading
-from shoal_training.pipeline.reading import read_pipeline
+from shoal_training.pipeline.reading import parse_pipeline, read_pipeline
 
 NAMES = sorted(one.parent.name for one in HERE.glob("*/pipeline.yaml"))
 MOTIONS = ("Standing", "Running", "Walking", "Badminton")
@@ -32,6 +33,15 @@ def test_each_file_is_a_pipeline_whose_data_has_the_columns_that_it_learns_from(
     assert {*training.inputs, training.target, *scheme.columns()} <= set(columns)
     assert pipeline.card.data
     assert pipeline.card.limits
+
+
+def test_the_guide_names_each_pipeline_and_its_compute_is_one_that_there_is() -> None:
+    guide = (HERE.parents[1] / "docs" / "guides" / "example-pipelines.md").read_text()
+    assert all(f"examples/pipelines/{name}/pipeline.yaml" in guide for name in NAMES)
+    [text] = re.findall(r"```yaml\n(.*?)```", guide, re.DOTALL)
+    fields = parse_pipeline(f"name: a\ndata_ingestion: {{sources: [{{path: a.csv}}]}}\n{text}")
+    assert fields.model_training.compute.kind == "kubernetes"
+    assert all(f"`{recipe}`" in guide for recipes in RECIPES.values() for recipe in recipes)
 
 
 def test_windows_know_the_recording_that_they_are_cut_from(tmp_path: Path) -> None:
