@@ -7,7 +7,6 @@ through files), and tells nobody that it is used.
 import os
 import secrets
 import socket
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
@@ -26,8 +25,6 @@ _MIB: Final = 1024 * 1024
 _LOOPBACK: Final = "127.0.0.1"
 _AUTO: Final = "auto"
 _CONNECT_S: Final = 10.0
-_START_S, _LOOK_S = 150.0, 0.5
-"""For the parts of a Ray that is started here, and between looks for them."""
 
 
 class RayNotStartedError(LaunchError):
@@ -84,8 +81,7 @@ def connected(share: Share, temporary: str) -> Iterator[None]:
     address = share.found_address()
     try:
         if address is None:
-            with patient():
-                ray.init(**_own(share, temporary), logging_level="WARNING")
+            ray.init(**_own(share, temporary), logging_level="WARNING")
         else:
             _see_whether_it_listens(address)
             ray.init(address, logging_level="WARNING")
@@ -101,30 +97,6 @@ def connected(share: Share, temporary: str) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
-
-
-@contextmanager
-def patient() -> Iterator[None]:
-    """Let Ray wait for its own parts as it starts: its 30 s, which no setting changes, may be too few."""
-    from ray._private import services
-
-    asked = services.get_node
-
-    def found(*place: str) -> Any:  # noqa: ANN401 - what Ray says of a node
-        until = time.monotonic() + _START_S
-        while True:
-            try:
-                return asked(*place)
-            except RuntimeError:  # it is not there yet
-                if time.monotonic() > until:
-                    raise
-                time.sleep(_LOOK_S)
-
-    services.get_node = found
-    try:
-        yield
-    finally:
-        services.get_node = asked
 
 
 def _see_whether_it_listens(address: str) -> None:
@@ -155,8 +127,6 @@ def ray_environment(share: Share) -> dict[str, str]:
     """Return the environment of a process that works with Ray, beside the usual one."""
     own = {
         "GLOO_SOCKET_IFNAME": "lo",
-        "RAY_DASHBOARD_STARTUP_TIMEOUT_S": str(int(_START_S)),
-        "RAY_agent_register_timeout_ms": str(int(_START_S * 1000)),
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(32),  # of this one alone; Ray would write one into the home folder
     }

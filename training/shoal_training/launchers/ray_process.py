@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 _TOLD: Final = 1_000
 """Characters of what Ray says that an error shows."""
 _NOT_STARTED: Final = 75
-_STARTS: Final = 2
-"""Of a Ray on this machine, if it does not come up."""
+_STARTS: Final = 5
+"""Of a Ray on this machine: it ends if one of its own processes needs more than 15 s to begin, and has no setting for
+that; on a busy machine the next one finds its files in memory."""
 
 
 def drive(
