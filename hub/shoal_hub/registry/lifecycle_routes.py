@@ -77,7 +77,6 @@ def move_stage(
         by=operator.name,
         comment=body.comment,
         now=now,
-        is_fairness_required=hub.settings.require_fairness,
     )
     return StageMoved(version=version_detail(session, version), rollout=rollout)
 
@@ -123,9 +122,5 @@ def _waits(hub: HubContext, name: str, number: int, body: StageMove, by: str) ->
         if version.stage == "production" or not approvals_needed(trial, name, "production"):
             return False
         starter = starter_of(hub, is_rehearsal=True)
-        required = hub.settings.require_fairness
-        now = utc_now()
-        promote(
-            trial, starter, version, "production", by=by, comment=body.comment, now=now, is_fairness_required=required
-        )
+        promote(trial, starter, version, "production", by=by, comment=body.comment, now=utc_now())
     return True

@@ -20,7 +20,6 @@ def promote(
     by: str,
     comment: str,
     now: datetime,
-    is_fairness_required: bool = False,
 ) -> str | None:
     """Move a version; production archives the former one. Where the policy's rollout cannot start, nothing moves.
 
@@ -31,7 +30,7 @@ def promote(
         ConflictError: The rollout cannot start, or production asks for more fairness than the model card tells.
     """
     if stage == "production":
-        check_fair(version, is_required=is_fairness_required)
+        check_fair(version, is_required=starter.is_fairness_required)
     has_moved = change_stage(session, version, stage, by=by, comment=comment, now=now)
     policy = find_model(session, version.model).rollout_on_production
     if not has_moved or stage != "production" or policy is None:

@@ -56,6 +56,8 @@ class Starter:
     """How long the windows are kept that a gate compares with."""
     is_rehearsal: bool = False
     """Whether the session is not kept: nothing is written beside it."""
+    is_fairness_required: bool = False
+    """Whether production is for versions alone whose model card tells of fairness."""
 
 
 def starter_of(hub: HubContext, *, is_rehearsal: bool = False) -> Starter:
@@ -77,6 +79,7 @@ def starter_of(hub: HubContext, *, is_rehearsal: bool = False) -> Starter:
         settings.max_artifact_bytes,
         settings.window_retention_s,
         is_rehearsal,
+        settings.require_fairness,
     )
 
 

@@ -1,5 +1,6 @@
 """Approvals on both engines: what exactly is approved, and that nothing goes around the policy."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -9,6 +10,7 @@ from sqlmodel import select
 from tests.hub.approvals.calls import URL, approve, ask_for, promote, roll_out, rollouts, stage_of, waits
 from tests.hub.operators.conftest import Person
 
+from shoal_hub.api import create_app
 from shoal_hub.approvals.tables import ApprovalGrant, ApprovalRequest
 from shoal_hub.context import HubContext
 from shoal_hub.database import utc_now
@@ -83,6 +85,18 @@ def test_an_alias_that_moves_after_the_question_changes_nothing(
     assert approve(first, asked).status_code == 200
     with hub.database.session() as session:
         assert [row.version for row in session.exec(select(Rollout))] == [1]
+
+
+def test_what_the_hub_asks_of_production_is_asked_again_when_it_is_approved(
+    hub: HubContext, admin: TestClient, author: TestClient, first: TestClient
+) -> None:
+    ask_for(admin, production=1)
+    asked = waits(promote(author))
+    strict = replace(hub, settings=hub.settings.model_copy(update={"require_fairness": True}))
+    with TestClient(create_app(strict), headers=first.headers) as client:
+        refused = approve(client, asked)
+    assert (refused.status_code, "says nothing of fairness" in refused.text) == (409, True)
+    assert stage_of(author) == "none"
 
 
 @pytest.mark.parametrize("kind", ["variant", "policy"])

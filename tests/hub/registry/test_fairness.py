@@ -53,4 +53,7 @@ def test_a_hub_can_ask_for_fairness(sqlite_hub: HubContext, sqlite_client: TestC
     with TestClient(create_app(strict), headers=sqlite_client.headers) as client:
         answer = move(client, "production")
         assert (answer.status_code, "says nothing of fairness" in answer.text) == (409, True)
+        asked = {"name": "colours", "version": "1", "stage": "Production"}
+        answer = client.post("/api/2.0/mlflow/model-versions/transition-stage", json=asked)
+        assert (answer.status_code, "says nothing of fairness" in answer.text) == (409, True), "nor by MLflow's client"
     assert move(sqlite_client, "production").status_code == 200, "without the setting it may"
