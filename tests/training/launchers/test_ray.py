@@ -3,6 +3,8 @@
 import os
 import selectors
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -146,3 +148,34 @@ def test_what_can_not_be_trained_so_is_said_before_anything_starts(tmp_path: Pat
 def test_no_cluster_is_said(tmp_path: Path) -> None:
     with pytest.raises(LaunchError, match="connecting to the cluster 127.0.0.1:1"):
         Ray(address="127.0.0.1:1", timeout_s=120).fit(FOREST, blobs(ROWS), None, context(tmp_path / "f"))
+
+
+_PROGRAM = """
+import sys
+from pathlib import Path
+from tests.training.frameworks.trainers import blobs
+from tests.training.launchers.test_torchrun import context, trainer
+from shoal_training.launchers.ray import Ray
+
+folder = Path(sys.argv[1])
+asked = context(folder / "a", progress=lambda *_: print("trains", flush=True))
+Ray().fit(trainer(folder, epochs=100_000), blobs(240), None, asked)
+"""
+
+
+@pytest.mark.slow
+def test_a_ray_of_its_own_ends_with_the_process_that_it_was_started_for(tmp_path: Path) -> None:
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(one for one in sys.path if one)}
+    with subprocess.Popen(
+        [sys.executable, "-c", _PROGRAM, str(tmp_path)], stdout=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "trains\n"
+        worker = int((tmp_path / "a" / JOB_FOLDER / "process-0").read_text())
+        handles = [os.pidfd_open(one) for one in (worker, os.getsid(worker))]  # the driver leads their session
+        process.kill()
+    for handle in handles:
+        with selectors.DefaultSelector() as selector:
+            selector.register(handle, selectors.EVENT_READ)
+            assert selector.select(60)
+        os.close(handle)

@@ -1,5 +1,6 @@
 """A pipeline as a job of a cluster of Ray: its record comes back, its errors as themselves, and it can be ended."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ import pytest
 import yaml
 from tests.training.frameworks.trainers import blobs
 from tests.training.ray_head import RayHead
+from typer.testing import CliRunner
 
+from shoal_hub.cli import app
 from shoal_training.errors import LaunchError, LimitError
 from shoal_training.pipeline.ray_job import submit
 from shoal_training.pipeline.reading import PipelineFile, read_pipeline
@@ -18,7 +21,6 @@ from shoal_training.pipeline.running import run_pipeline
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 TORCH = {"framework": "torch", "network": {"kind": "mlp", "hidden": [8]}, "epochs": 3, "batch": 16, "device": "cpu"}
-QUICK = {"explanation": {"permutation": False}, "resamples": 0}
 
 
 def pipeline(folder: Path, compute: Any, **fields: Any) -> PipelineFile:
@@ -75,6 +77,24 @@ def test_what_is_broken_off_here_ends_there(cluster: RayHead, tmp_path: Path) ->
         job.result()
 
 
+@pytest.mark.usefixtures("cluster")  # Ray looks for a token once in a process
 def test_a_cluster_that_is_not_there_is_said(tmp_path: Path) -> None:
     with pytest.raises(LaunchError, match="name the address of the cluster's dashboard"):
         submit(pipeline(tmp_path, "local"), "http://127.0.0.1:1", tmp_path / "store", is_fresh=False)
+
+
+def test_the_command_line_runs_it_there_and_prints_its_record(cluster: RayHead, tmp_path: Path) -> None:
+    asked = pipeline(tmp_path / "there", "local")
+    words = ["train", str(asked.path), "--on-ray", cluster.dashboard, "--store", str(tmp_path / "store"), "--json"]
+    answer = CliRunner().invoke(app, words)
+    assert answer.exit_code == 0, answer.output
+    assert json.loads(answer.stdout)["state"] == "finished"
+    assert "runs as the job raysubmit_" in answer.stderr
+
+
+def test_a_pipeline_on_a_ray_of_its_own_comes_to_what_it_comes_to_here(tmp_path: Path) -> None:
+    here = run_pipeline(pipeline(tmp_path / "here", {"launcher": "local", "threads": 1}), tmp_path / "store")
+    there = run_pipeline(pipeline(tmp_path / "there", "ray"), tmp_path / "store")
+    assert not there.steps[-2].is_cached
+    assert here.metrics == there.metrics
+    assert here.history == there.history

@@ -185,7 +185,7 @@ def test_processes_share_the_trials_and_one_that_is_killed_is_replaced(tmp_path:
 @pytest.mark.slow
 def test_processes_that_can_not_work_end_the_search_with_what_they_said(tmp_path: Path) -> None:
     work = work_of({"space": {"guess": {"low": 0.0, "high": 1.0}}, "trials": 4, "workers": 2}, Guessing(), "regression")
-    with pytest.raises(DataError, match=r"its processes end before the search does: .*guessing"):
+    with pytest.raises(DataError, match=r"its workers end before the search does: .*guessing"):
         search(work, THREES, FEW, tmp_path, silent)  # they know no such framework
 
 

@@ -4,8 +4,6 @@ Files go through the context's folder, which every machine of a cluster has to h
 """
 
 import pickle
-import sys
-import tempfile
 from dataclasses import replace
 from typing import ClassVar, Final
 
@@ -13,10 +11,10 @@ from pydantic import Field
 
 from shoal_training.errors import LaunchError
 from shoal_training.frameworks.trainer import Fitted, Samples, TrainContext, Trainer
-from shoal_training.launchers.child import running
-from shoal_training.launchers.job import LOG_FILE, raise_error, write_job
+from shoal_training.launchers.job import raise_error, write_job
 from shoal_training.launchers.launcher import Launcher
-from shoal_training.launchers.ray_cluster import Share, ray_environment
+from shoal_training.launchers.ray_cluster import Share
+from shoal_training.launchers.ray_process import drive
 from shoal_training.launchers.ray_worker import FITTED_FILE
 from shoal_training.launchers.told import Told
 from shoal_training.progress import silent
@@ -49,11 +47,7 @@ class Ray(Launcher, Share):
         folder, told = context.folder / JOB_FOLDER, Told(context)
         write_job(folder, trainer, train, held_out, replace(context, threads=self.cpus))
         (folder / SHARE_FILE).write_text(self.share().model_dump_json() + "\n")
-        with tempfile.TemporaryDirectory(prefix="shoal-ray-", ignore_cleanup_errors=True) as temporary:
-            command = [sys.executable, "-m", DRIVER, str(folder.absolute()), temporary]
-            with running(command, folder / LOG_FILE, ray_environment(self), self.timeout_s) as child:
-                for line in child.lines():
-                    told.take(line)
+        child = drive(DRIVER, folder, self, told.take, self.timeout_s)
         raise_error(folder)
         child.raise_if_failed(f"training with {self.workers} workers", "Ray's driver", self.retries)
         fitted = self._fitted(trainer, train, held_out, replace(context, progress=silent, metric=told.metric))

@@ -6,11 +6,10 @@ through files), and tells nobody that it is used.
 
 import os
 import secrets
-import signal
-import sys
+import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from threading import Thread
 from typing import Any, Final
 
 from pydantic import Field
@@ -25,12 +24,20 @@ OBJECT_STORE_BYTES: Final = 128 * 1024 * 1024
 """Of a Ray that is started here; at least 75 MiB, or Ray refuses to start."""
 _MIB: Final = 1024 * 1024
 _LOOPBACK: Final = "127.0.0.1"
+_AUTO: Final = "auto"
+_CONNECT_S: Final = 10.0
+_START_S, _LOOK_S = 150.0, 0.5
+"""For the parts of a Ray that is started here, and between looks for them."""
+
+
+class RayNotStartedError(LaunchError):
+    """A Ray of this machine has not come up in time."""
 
 
 class Share(Value):
     """What work takes of a cluster."""
 
-    address: str | None = Field(default=None, min_length=1, max_length=256)
+    address: str | None = Field(default=None, max_length=256, pattern=r"^(auto|[^/]+:\d{1,5})$")
     """Of a cluster that this machine is part of: `HOST:PORT`, or `auto`. Without, `$RAY_ADDRESS`, or a Ray that is
     started on this machine and ended after."""
     workers: int = Field(default=1, ge=1, le=1024)
@@ -68,25 +75,65 @@ def connected(share: Share, temporary: str) -> Iterator[None]:
         temporary: Folder for what a Ray that is started here writes; a short path, as sockets lie in there.
 
     Raises:
-        LaunchError: It can not be reached, or not be started.
+        LaunchError: It can not be reached.
+        RayNotStartedError: It can not be started.
         MissingLibraryError: Ray is not installed.
     """
     with of_extra("cluster", "training on Ray"):
         import ray
     address = share.found_address()
-    settings = {"address": address} if address else _own(share, temporary)
     try:
-        ray.init(**settings, logging_level="WARNING")
-    except (OSError, RuntimeError, ValueError) as error:
-        where = f"the cluster {address}" if address else "a Ray on this machine"
+        if address is None:
+            with patient():
+                ray.init(**_own(share, temporary), logging_level="WARNING")
+        else:
+            _see_whether_it_listens(address)
+            ray.init(address, logging_level="WARNING")
+    except Exception as error:  # some of Ray's are plain ones
+        said = " ".join(str(error).split())[:500]
+        if address is None:
+            raise RayNotStartedError(f"starting Ray on this machine: {said}; look at its memory and load") from error
         raise LaunchError(
-            f"connecting to {where}: {str(error)[:500]}; name the HOST:PORT of a cluster that this machine is part of "
-            "in `address`, or leave it out"
+            f"connecting to the cluster {address}: {said}; name the HOST:PORT of a cluster that this machine is part "
+            "of in `address`, or leave it out"
         ) from error
     try:
         yield
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def patient() -> Iterator[None]:
+    """Let Ray wait for its own parts as it starts: its 30 s, which no setting changes, may be too few."""
+    from ray._private import services
+
+    asked = services.get_node
+
+    def found(*place: str) -> Any:  # noqa: ANN401 - what Ray says of a node
+        until = time.monotonic() + _START_S
+        while True:
+            try:
+                return asked(*place)
+            except RuntimeError:  # it is not there yet
+                if time.monotonic() > until:
+                    raise
+                time.sleep(_LOOK_S)
+
+    services.get_node = found
+    try:
+        yield
+    finally:
+        services.get_node = asked
+
+
+def _see_whether_it_listens(address: str) -> None:
+    """Raise an OSError if nobody listens there; Ray would try for many minutes."""
+    if address == _AUTO:
+        return
+    host, _, port = address.rpartition(":")
+    with socket.create_connection((host.strip("[]"), int(port)), _CONNECT_S):
+        pass
 
 
 def _own(share: Share, temporary: str) -> dict[str, Any]:
@@ -108,6 +155,8 @@ def ray_environment(share: Share) -> dict[str, str]:
     """Return the environment of a process that works with Ray, beside the usual one."""
     own = {
         "GLOO_SOCKET_IFNAME": "lo",
+        "RAY_DASHBOARD_STARTUP_TIMEOUT_S": str(int(_START_S)),
+        "RAY_agent_register_timeout_ms": str(int(_START_S * 1000)),
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(32),  # of this one alone; Ray would write one into the home folder
     }
@@ -121,14 +170,3 @@ def ray_environment(share: Share) -> dict[str, str]:
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # workers without GPUs see none; what Ray will do, and warns of
         "RAY_COLOR_PREFIX": "0",
     }
-
-
-def end_with_parent() -> None:
-    """Let this process end as soon as the one that has started it is gone: its standard input ends then."""
-
-    def wait() -> None:
-        while os.read(sys.stdin.fileno(), 1024):  # a file object's lock would be waited for when Python ends
-            pass
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    Thread(target=wait, daemon=True).start()

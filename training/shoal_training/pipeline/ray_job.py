@@ -8,6 +8,7 @@ import asyncio
 import json
 import os
 import shlex
+import warnings
 from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,8 @@ from shoal_training.progress import Progress, silent
 
 _LAST_LINES: Final = 20
 """Of the log, that an error shows."""
+_TRIES: Final = 6
+"""To send a job, where the cluster asks for another one after 10 s."""
 _WITHOUT: Final = (".git", "__pycache__")
 """Of the folder, what does not go to the cluster."""
 
@@ -55,7 +58,9 @@ class RayJob:
         """
         log = _Log(progress)
         try:
-            asyncio.run(self._follow(log))
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "ssl=None", DeprecationWarning)  # how Ray asks aiohttp
+                asyncio.run(self._follow(log))
         except BaseException:
             self.cancel()
             raise
@@ -103,13 +108,25 @@ def submit(file: PipelineFile, address: str, root: Path, out_dir: Path | None = 
     sent = {"working_dir": str(folder), "excludes": [*_WITHOUT, *_within(folder, root, out_dir)]}
     try:
         client = JobSubmissionClient(address)
-        return RayJob(client, client.submit_job(entrypoint=entry, runtime_env=sent))
+        return RayJob(client, _begun(client, entry, sent))
     except Exception as error:  # Ray's, requests' and plain ones
         said = " ".join(str(error).split())[:500]
         raise LaunchError(
             f"running {file.path} on {address}: {said}; name the address of the cluster's dashboard, as in "
             "http://HOST:8265, and its token in RAY_AUTH_TOKEN where it asks for one"
         ) from error
+
+
+def _begun(client: Any, entry: str, sent: dict[str, Any]) -> str:  # noqa: ANN401 - Ray's client
+    """Send a job; a cluster that has just begun waits for its own parts, and may want to be asked again."""
+    left = _TRIES
+    while True:
+        try:
+            return str(client.submit_job(entrypoint=entry, runtime_env=sent))
+        except RuntimeError as error:
+            left -= 1
+            if not left or "try again later" not in str(error):
+                raise
 
 
 def _within(folder: Path, *results: Path | None) -> list[str]:

@@ -8,15 +8,14 @@ killed is gone on with. Ray says where workers run, and with how much.
 
 import json
 import os
-import sys
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from shoal_training.launchers.child import running
-from shoal_training.launchers.job import raise_error
-from shoal_training.launchers.ray_cluster import Share, ray_environment
+from shoal_training.launchers.job import ERROR_FILE, raise_error
+from shoal_training.launchers.ray_cluster import Share
+from shoal_training.launchers.ray_process import drive
 from shoal_training.tuning.worker import do_trials, said
 
 if TYPE_CHECKING:
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 
 CALL_FILE: Final = "ray-call.json"
 DRIVER: Final = "shoal_training.tuning.ray_driver"
-_LOG_FILE: Final = "ray.log"
 
 
 class RayTasks:
@@ -41,16 +39,18 @@ class RayTasks:
         """See `Crew`."""
         call = {"share": self._share.model_dump(), "numbers": list(numbers), "seconds": seconds}
         (folder / CALL_FILE).write_text(json.dumps(call) + "\n")
+        (folder / ERROR_FILE).unlink(missing_ok=True)
         died: dict[int, str] = {}
-        with tempfile.TemporaryDirectory(prefix="shoal-ray-", ignore_cleanup_errors=True) as temporary:
-            command = [sys.executable, "-m", DRIVER, str(folder.absolute()), temporary]
-            with running(command, folder / _LOG_FILE, ray_environment(self._share)) as child:
-                for line in child.lines():
-                    number, _, said = line.strip().partition(" ")
-                    if said == "ended":
-                        ended()
-                    elif said:
-                        died[int(number)] = said
+
+        def take(line: str) -> None:
+            with suppress(ValueError, KeyError, TypeError):  # Ray prints as well
+                found = json.loads(line)
+                if found["event"] == "trial":
+                    ended()
+                elif found["event"] == "died":
+                    died[found["worker"]] = found["said"]
+
+        child = drive(DRIVER, folder, self._share, take)
         raise_error(folder)
         child.raise_if_failed("tuning on Ray", "Ray's driver", 0)
         return died
@@ -60,7 +60,7 @@ def do_trials_of(folder: str, number: int, seconds: float, told: "Queue") -> str
     """Do trials; return what has ended it early, as a line, or nothing."""
     (Path(folder) / f"process-{number}").write_text(f"{os.getpid()}\n")
     try:
-        do_trials(Path(folder), number, seconds, lambda: told.put(f"{number} ended"))
+        do_trials(Path(folder), number, seconds, lambda: told.put(json.dumps({"event": "trial"})))
     except Exception as problem:  # noqa: BLE001 - told by the search
         return said(problem)
     return ""

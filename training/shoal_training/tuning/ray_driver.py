@@ -1,17 +1,16 @@
 """`python -m shoal_training.tuning.ray_driver FOLDER TEMPORARY`: lets workers on Ray do the trials of a search.
 
-It writes a line for each trial, `NUMBER ended`, and one for each worker that failed, `NUMBER` and what it said.
+It writes a JSON line after each trial, and one for each worker that failed, with what it said.
 """
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from shoal_training.errors import TrainingError
-from shoal_training.launchers.job import write_error
-from shoal_training.launchers.ray_cluster import Share, connected, end_with_parent
-from shoal_training.launchers.ray_driver import relayed
+from shoal_training.launchers.ray_cluster import Share
+from shoal_training.launchers.ray_process import driven
 from shoal_training.tuning.ray_crew import CALL_FILE, do_trials_of
 from shoal_training.tuning.worker import said
 
@@ -21,17 +20,10 @@ if TYPE_CHECKING:
 
 def main(folder: Path, temporary: str) -> int:
     """Search; return the exit code."""
-    end_with_parent()
     call = json.loads((folder / CALL_FILE).read_text())
     numbers: list[int] = call["numbers"]
     share = Share.model_validate(call["share"]).model_copy(update={"workers": len(numbers)})
-    try:
-        with connected(share, temporary), relayed() as told:
-            _search(folder, share, numbers, call["seconds"], told)
-    except TrainingError as error:
-        write_error(folder, error)
-        return 1
-    return 0
+    return driven(folder, temporary, share, partial(_search, folder, share, numbers, call["seconds"]))
 
 
 def _search(folder: Path, share: Share, numbers: list[int], seconds: float, told: "Queue") -> None:
@@ -46,7 +38,7 @@ def _search(folder: Path, share: Share, numbers: list[int], seconds: float, told
         except RayError as error:
             failed = said(error)
         if failed:
-            told.put(f"{number} {failed}")
+            told.put(json.dumps({"event": "died", "worker": number, "said": failed}))
 
 
 if __name__ == "__main__":
