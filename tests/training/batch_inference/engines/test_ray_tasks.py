@@ -7,12 +7,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.checks.inference_engine import InferenceEngineChecks
+from tests.checks.inference_engine import Doubling, InferenceEngineChecks, parts, table
 from tests.training.batch_inference.models import definition_text, run
 from tests.training.ray_head import RayHead
 
-from shoal_training.batch_inference.engines.engine import Engine
+from shoal_training.batch_inference.engines.engine import Engine, EngineContext
+from shoal_training.batch_inference.engines.local import LocalEngine
 from shoal_training.batch_inference.engines.ray_tasks import RayEngine
+from shoal_training.errors import LaunchError
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -37,3 +39,13 @@ def test_without_an_address_a_ray_is_started_for_the_run_and_answers_as_this_mac
     shutil.rmtree(folder / "store", ignore_errors=True)
     run(folder, "{path: out}")
     assert by_ray == {path.name: path.read_bytes() for path in (folder / "out").glob("*.parquet")}
+
+
+def test_a_cluster_that_is_not_there_is_told() -> None:
+    engine = RayEngine(address="127.0.0.1:9")
+    with pytest.raises(LaunchError, match="connecting to the cluster 127.0.0.1:9"):
+        list(engine.answers(Doubling(Path()), parts(), EngineContext(table)))
+
+
+def test_a_part_is_tried_as_often_as_on_any_engine() -> None:
+    assert RayEngine().retries == LocalEngine().retries
