@@ -26,7 +26,7 @@ demo: setup  ## one model from training to a fleet and back; KEEP=1 leaves the h
 	@$(PYTHON) -m examples.first_light
 
 .PHONY: examples
-examples: setup  ## four pipelines on real data, from raw files to agents that answer; about 3 minutes
+examples: setup  ## four pipelines on real data, from raw files to agents that answer; some minutes
 	@$(PYTHON) -m examples.pipelines
 
 .PHONY: check
