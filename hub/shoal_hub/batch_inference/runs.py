@@ -10,7 +10,7 @@ from shoal_hub.database import announce
 from shoal_hub.errors import ConflictError, InvalidInputError, NotFoundError
 from shoal_hub.events.record import record_event
 from shoal_hub.ids import new_id
-from shoal_hub.jobs.queue import enqueue, give_up
+from shoal_hub.jobs.queue import cancel, enqueue
 from shoal_hub.jobs.tables import Job
 from shoal_hub.registry.versions import find_version
 from shoal_training.batch_inference.definition import BatchInference
@@ -151,7 +151,7 @@ def resume_run(session: Session, run: BatchInferenceRunRow, *, by: str) -> Batch
 
 def cancel_run(session: Session, run: BatchInferenceRunRow, *, by: str) -> None:
     """End a run; what is written stays, and it can be gone on with. Again, it does nothing."""
-    give_up(session, run.job_id, f"cancelled by {by}")
+    cancel(session, run.job_id, by=by)
 
 
 def open_run(session: Session, name: str) -> str | None:
