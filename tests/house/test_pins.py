@@ -7,6 +7,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+# Parts of setuptools and of Ray, which put them on the path as they are imported.
+_CARRIED = ("_vendor", "thirdparty_files")
 # They make or hold the environment; nothing imports them.
 _UNPINNED = {"pip", "setuptools", "shoal"}
 
@@ -25,7 +27,7 @@ def pins(root: Path) -> dict[str, list[Requirement]]:
 def test_what_is_installed_here_is_what_the_constraints_pin(pins: dict[str, list[Requirement]]) -> None:
     wrong = []
     for found in distributions():
-        if "_vendor" in str(found.locate_file("")):  # a part of setuptools, which puts it on the path as it is imported
+        if any(folder in str(found.locate_file("")) for folder in _CARRIED):
             continue
         name = canonicalize_name(found.metadata["Name"])
         here = [pin for pin in pins.get(name, []) if pin.marker is None or pin.marker.evaluate()]
