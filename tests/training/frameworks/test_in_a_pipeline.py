@@ -65,6 +65,7 @@ def run(folder: Path, text: str, out: str) -> RunRecord:
     return run_pipeline(read_pipeline(folder / "pipeline.yaml"), folder / "store", folder / out)
 
 
+@pytest.mark.slow
 def test_a_keras_pipeline_gives_a_bundle_that_is_compressed_to_litert(tmp_path: Path) -> None:
     write_images(tmp_path / "images.parquet")
     record = run(tmp_path, IMAGES, "out")

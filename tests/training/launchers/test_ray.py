@@ -26,6 +26,7 @@ pytestmark = pytest.mark.timeout(300)
 FOREST = ScikitLearn(algorithm="random_forest", parameters={"n_estimators": 5})
 
 
+@pytest.mark.slow
 def test_one_worker_trains_what_this_process_would(tmp_path: Path) -> None:
     told: list[tuple[int, int]] = []
     train, held_out = blobs(ROWS), blobs(60, seed=1)

@@ -214,7 +214,6 @@ def test_fairness_is_of_classifications() -> None:
         )
 
 
-@pytest.mark.slow  # the graph of an isolation forest is large to write
 def test_an_anomaly_has_a_threshold_of_the_share_that_is_asked_for(run: Run, tmp_path: Path) -> None:
     random = np.random.default_rng(1)
     values = random.normal(size=(400, 2))
