@@ -29,15 +29,22 @@ class Connection:
         self._socket.sendall(self._request)
         received = b""
         while b"\r\n\r\n" not in received:
-            received += self._socket.recv(65536)
+            received += self._more()
         head, _, body = received.partition(b"\r\n\r\n")
         length = _LENGTH.search(head)
         if not head.startswith(b"HTTP/1.1 200") or length is None:
             msg = f"asking port {self._socket.getpeername()[1]}: {received[:300]!r}"
             raise RuntimeError(msg)
         while len(body) < int(length[1]):
-            body += self._socket.recv(65536)
+            body += self._more()
         return body
+
+    def _more(self) -> bytes:
+        received = self._socket.recv(65536)
+        if not received:
+            msg = "the server has closed the connection before its answer ended"
+            raise RuntimeError(msg)
+        return received
 
     def times_ms(self, count: int) -> list[float]:
         """Ask so many times; return how long each took."""

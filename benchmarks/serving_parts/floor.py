@@ -7,6 +7,7 @@ goals were set. It prints the port that it listens on.
 import asyncio
 import json
 import sys
+from typing import cast
 
 import httptools
 import uvloop
@@ -20,7 +21,8 @@ class Floor(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to read."""
-        self._transport, self._parser, self._body = transport, httptools.HttpRequestParser(self), b""
+        self._transport = cast(asyncio.WriteTransport, transport)  # uvloop's is one, and no subclass
+        self._parser, self._body = httptools.HttpRequestParser(self), b""
 
     def data_received(self, data: bytes) -> None:
         """Read on."""
@@ -34,7 +36,6 @@ class Floor(asyncio.Protocol):
         """Answer."""
         json.loads(self._body)
         self._body = b""
-        assert isinstance(self._transport, asyncio.WriteTransport)
         self._transport.write(ANSWER)
 
 

@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
 from shoal_training.validation.check import Mask
 from shoal_training.validation.text_layout import WORD, TextLayout
@@ -50,13 +51,21 @@ def match_fixed(column: "pa.ChunkedArray", places: tuple[Ranges, ...]) -> Mask:
 def _match(chunk: "pa.StringArray", places: tuple[Ranges, ...]) -> Mask:
     layout = TextLayout.of(chunk, pad=MAX_BYTES)
     found: Mask = layout.sizes == len(places)
+    if found.all():
+        _narrow(found, layout.content.reshape(-1, len(places)), places)
+        return found
     for at in range(0, len(places), WORD):
         read = layout.words[layout.starts + at].view(np.uint8).reshape(-1, WORD)
-        for place, ranges in enumerate(places[at : at + WORD]):
-            byte = read[:, place].copy()
-            inside = [byte - np.uint8(low) <= high - low for low, high in ranges]  # below `low` it wraps to a large one
-            found &= inside[0] if len(inside) == 1 else np.logical_or.reduce(inside)
+        _narrow(found, read, places[at : at + WORD])
     return found
+
+
+def _narrow(found: Mask, texts: npt.NDArray[np.uint8], places: tuple[Ranges, ...]) -> None:
+    """Leave out texts (rows, bytes) in which a byte may not stand where it does."""
+    for place, ranges in enumerate(places):
+        byte = texts[:, place].copy()
+        inside = [byte - np.uint8(low) <= high - low for low, high in ranges]  # below `low` it wraps to a large one
+        found &= inside[0] if len(inside) == 1 else np.logical_or.reduce(inside)
 
 
 def _places(parsed: "Iterable[tuple[Any, Any]]") -> list[Ranges] | None:

@@ -47,19 +47,37 @@ class Range(ColumnCheck):
         ):
             if bound is not None:
                 compared, limit = _comparable(column, bound, name)
-                found[f"{name} is {words[self.exclusive]} {_shown(bound)}"] = _compare(
-                    operators[self.exclusive], compared, limit
-                )
+                operator = operators[self.exclusive]
+                if not _none_compares(operator, compared, limit):
+                    found[f"{name} is {words[self.exclusive]} {_shown(bound)}"] = _compare(operator, compared, limit)
         return found
+
+
+def _none_compares(operator: str, column: "pa.ChunkedArray", limit: "pa.Scalar") -> bool:
+    """Whether the extremes of a column of numbers tell that no row compares so, which takes half of the time."""
+    if not _is_plain(column):
+        return False
+    for chunk in column.chunks:
+        numbers = chunk.to_numpy()
+        if len(numbers):
+            extreme = numbers.min() if operator.startswith("less") else numbers.max()
+            if np.isnan(extreme) or _NUMPY[operator](extreme, limit.as_py()):
+                return False
+    return True
+
+
+def _is_plain(column: "pa.ChunkedArray") -> bool:
+    import pyarrow as pa
+
+    is_number = pa.types.is_floating(column.type) or pa.types.is_integer(column.type)
+    return is_number and column.null_count == 0 and column.num_chunks > 0
 
 
 def _compare(operator: str, column: "pa.ChunkedArray", limit: "pa.Scalar") -> Mask:
     """Return which rows compare so, (rows,); missing ones do not."""
-    import pyarrow as pa
     import pyarrow.compute as pc
 
-    is_number = pa.types.is_floating(column.type) or pa.types.is_integer(column.type)
-    if is_number and column.null_count == 0 and column.num_chunks:  # NumPy takes a tenth of Arrow's time
+    if _is_plain(column):  # NumPy takes a tenth of Arrow's time
         parts = [_NUMPY[operator](chunk.to_numpy(), limit.as_py()) for chunk in column.chunks]
         return np.concatenate(parts)
     return mask_of(pc.call_function(operator, [column, limit]))

@@ -29,7 +29,7 @@ def text_hashes(column: "pa.ChunkedArray") -> Words | None:
 
 
 def _of_chunk(chunk: "pa.StringArray") -> Words | None:
-    starts, sizes, words = TextLayout.of(chunk, pad=MAX_BYTES)
+    starts, sizes, words, _ = TextLayout.of(chunk, pad=MAX_BYTES)
     most = int(sizes.max())
     if most > MAX_BYTES:
         return None

@@ -20,11 +20,13 @@ class TextLayout(NamedTuple):
         starts: Where each begins, (rows,).
         sizes: Its bytes, (rows,).
         words: The eight bytes from any place on, little-endian, (bytes + pad,); zeros stand behind the last text.
+        content: The bytes of all, one text behind the other, (bytes,).
     """
 
     starts: npt.NDArray[np.int64]
     sizes: npt.NDArray[np.int32]
     words: Words
+    content: npt.NDArray[np.uint8]
 
     @classmethod
     def of(cls, chunk: "pa.StringArray", pad: int = 0) -> "TextLayout":
@@ -36,4 +38,4 @@ class TextLayout(NamedTuple):
         if content is not None:
             padded[: last - first] = np.frombuffer(content, dtype=np.uint8)[first:last]
         words: Words = np.ndarray((len(padded) - WORD + 1,), dtype="<u8", buffer=padded, strides=(1,))
-        return cls(ends[:-1].astype(np.int64) - first, np.diff(ends), words)
+        return cls(ends[:-1].astype(np.int64) - first, np.diff(ends), words, padded[: last - first])
