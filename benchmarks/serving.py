@@ -129,9 +129,10 @@ def measure(
     x = sample()
     servers = start_all(stack, folder, environments, model_path)
     connections = {who: connect(one, x) for who, one in servers.items()}
-    for connection in connections.values():
+    for who, connection in connections.items():
         stack.callback(connection.close)
-        np.testing.assert_allclose(connection.values(), connections["ours"].values(), atol=1e-5)
+        if who != FLOOR:  # which answers the same whatever it is asked
+            np.testing.assert_allclose(connection.values(), connections["ours"].values(), atol=1e-5)
     engine = OnnxEngine(model_path, INPUTS, OUTPUTS)
     times, cpu_us = in_turn(servers, connections, engine, x, options)
     floor_us = round(cpu_us[FLOOR], 1)
