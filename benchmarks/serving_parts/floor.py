@@ -21,7 +21,7 @@ class Floor(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to read."""
-        self._transport = cast(asyncio.WriteTransport, transport)  # uvloop's is one, and no subclass
+        self._transport = cast("asyncio.WriteTransport", transport)  # uvloop's is one, and no subclass
         self._parser, self._body = httptools.HttpRequestParser(self), b""
 
     def data_received(self, data: bytes) -> None:
