@@ -29,7 +29,25 @@ def test_it_matches_as_the_machine_for_all_expressions_does(pattern: str, data: 
 
 @pytest.mark.parametrize(
     "pattern",
-    ["a+", "a?", "a|bc", "(a)", ".", "[^a]", "é", "(?i)a", "a{2,3}", "^a", r"\s", "", "[", "a{65}", "(a{9}){9}"],
+    [
+        "a+",
+        "a?",
+        "a|bc",
+        "(a)",
+        ".",
+        "[^a]",
+        "é",
+        "(?i)a",
+        "a{2,3}",
+        "^a",
+        r"\s",
+        "",
+        "[",
+        "a{65}",
+        "(a{9}){9}",
+        "[[:digit:]]{4}",
+        "[[:^upper:]]",
+    ],
 )
 def test_other_expressions_are_not_taken(pattern: str) -> None:
     assert fixed_pattern(pattern) is None

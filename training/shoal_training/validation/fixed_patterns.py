@@ -28,6 +28,8 @@ _CATEGORIES: Final[dict[str, Ranges]] = {"CATEGORY_DIGIT": _DIGITS, "CATEGORY_WO
 
 def fixed_pattern(pattern: str) -> tuple[Ranges, ...] | None:
     """Return which bytes may stand at each place; None where the expression says more, or something else, than that."""
+    if "[[" in pattern or "[:" in pattern:
+        return None  # classes of POSIX, which Python reads otherwise
     parser: Any = import_module("re._parser")  # the structure of an expression is nowhere else
     try:
         parsed = parser.parse(pattern)

@@ -70,7 +70,7 @@ def _is_plain(column: "pa.ChunkedArray") -> bool:
     import pyarrow as pa
 
     is_number = pa.types.is_floating(column.type) or pa.types.is_integer(column.type)
-    return is_number and column.null_count == 0 and column.num_chunks > 0
+    return bool(is_number and column.null_count == 0 and column.num_chunks > 0)
 
 
 def _compare(operator: str, column: "pa.ChunkedArray", limit: "pa.Scalar") -> Mask:
