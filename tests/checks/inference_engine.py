@@ -11,6 +11,7 @@ An engine of one's own is checked by a class that inherits these and gives its `
 import os
 import signal
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,6 +60,17 @@ class Doubling:
     def _attempt(self) -> int:
         (self.marks / f"{os.getpid()}-{len(list(self.marks.iterdir()))}").touch()
         return len(list(self.marks.iterdir()))
+
+
+@dataclass(frozen=True)
+class Telling:
+    """Answers with the rows, and says in which process."""
+
+    marks: Path
+
+    def __call__(self, part: Part, rows: pa.Table) -> Answer:
+        (self.marks / str(part.number)).write_text(f"{os.getpid()}\n")
+        return Answer(rows, {})
 
 
 class InferenceEngineChecks:
@@ -110,6 +122,18 @@ class InferenceEngineChecks:
             pytest.skip("the work runs in this process")
         found = list(engine.answers(Doubling(marks, 3, "killed", times=1), parts(), EngineContext(table)))
         assert [part.number for part, _ in found] == list(range(1, COUNT + 1))
+
+    def test_workers_that_are_lost_while_an_answer_is_written_are_replaced(self, engine: Engine, marks: Path) -> None:
+        if not engine.has_workers:
+            pytest.skip("the work runs in this process")
+        taken = []
+        for part, _ in engine.answers(Telling(marks), parts(), EngineContext(table)):
+            taken.append(part.number)
+            if part.number == 2:
+                for one in {int(path.read_text()) for path in marks.iterdir()} - {os.getpid()}:
+                    with suppress(ProcessLookupError):
+                        os.kill(one, signal.SIGKILL)
+        assert taken == list(range(1, COUNT + 1))
 
     def test_a_part_that_loses_every_worker_is_told_after_so_many_attempts(self, engine: Engine, marks: Path) -> None:
         if not engine.has_workers:

@@ -43,12 +43,14 @@ class ModelIdentity(Record):
     Attributes:
         name: Of the bundle.
         sha256: Of its ONNX file.
+        declared_sha256: Of what is declared beside it: inputs, outputs, processing, labels, features.
         version: `name@ref` as it was asked for; empty: a bundle's folder.
         number: Of the version at the hub, where it is known.
     """
 
     name: str
     sha256: str
+    declared_sha256: str = ""
     version: str = ""
     number: int | None = None
 

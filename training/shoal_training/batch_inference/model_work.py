@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from shoal_compression.values import content_hash
 from shoal_contract.manifest import TensorSpec
 from shoal_contract.processing import NumberFeature, Processing, TabularInput
 from shoal_numerics.processing.errors import ProcessingError
@@ -73,6 +74,11 @@ class ModelWork:
     def sha256(self) -> str:
         """Of the ONNX file."""
         return sha256(self.content).hexdigest()
+
+    @cached_property
+    def declared_sha256(self) -> str:
+        """Of all else that decides an answer."""
+        return content_hash([self.bundle.model_dump(mode="json"), list(self.features)])
 
     @cached_property
     def _model(self) -> OnnxModel:

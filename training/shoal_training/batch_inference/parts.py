@@ -113,11 +113,16 @@ def planned(folder: Path) -> PartFolder | None:
     try:
         return PartFolder(folder, Plan.model_validate_json(path.read_bytes()))
     except ValueError as error:
-        raise DataError(f"going on with {folder}: {path} is no plan: {error}; remove it, and run again") from error
+        raise DataError(f"going on with {folder}: {path} is no plan: {error}; begin a new run") from error
 
 
 def plan_parts(
-    source: Source, reading: Reading, folder: Path, part_rows: int, check: Callable[[], None] = lambda: None
+    source: Source,
+    reading: Reading,
+    folder: Path,
+    part_rows: int,
+    check: Callable[[], None] = lambda: None,
+    read: Callable[[], None] = lambda: None,
 ) -> PartFolder:
     """Read a source into parts. What a killed process has left of an earlier attempt is removed.
 
@@ -127,6 +132,7 @@ def plan_parts(
         folder: Of the parts; made here.
         part_rows: Most rows of one; fewer of wide ones.
         check: Called before each; raises where reading is to end.
+        read: Called once all rows are read, before that is noted.
 
     Raises:
         DataError: There is no row, or what `Source.tables` raises.
@@ -154,6 +160,7 @@ def plan_parts(
         refused_rows=reading.refused_count,
         source={**source.described(), "fingerprint": before},
     )
+    read()
     with says_unwritable(folder):
         write_whole(folder / PLAN_FILE, json.dumps(plan.model_dump(mode="json")).encode())
     return PartFolder(folder, plan)

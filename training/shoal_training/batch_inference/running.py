@@ -15,7 +15,6 @@ from uuid import uuid4
 
 from shoal_compression.output_folder import held_alone, make_folder, says_unwritable
 from shoal_training.batch_inference.engines.engine import Answer, EngineContext
-from shoal_training.batch_inference.engines.local import LocalEngine
 from shoal_training.batch_inference.manifest import Manifest, ModelIdentity
 from shoal_training.batch_inference.model_work import Asked, ModelWork, work_of
 from shoal_training.batch_inference.parts import Part, PartFolder, plan_parts, planned
@@ -115,7 +114,14 @@ class _Run:
 
     def _do(self) -> None:
         definition = self.file.definition
-        found = planned(self.folder / PARTS) or self._read()
+        found = planned(self.folder / PARTS)
+        if found is None:
+            if self.record.parts:
+                raise InferenceError(
+                    f"going on with {self.record.id}: its parts are gone from {self.folder / PARTS}, and the source may "
+                    "give other rows now; begin a new run"
+                )
+            found = self._read()
         plan = found.plan
         self._note(source=plan.source, rows=plan.rows, parts=len(plan.parts))
         base = self.given.folder or self.file.path.parent
@@ -132,10 +138,14 @@ class _Run:
             is_strict=definition.is_strict,
             schema_change=definition.schema_change,
         )
-        found = plan_parts(definition.source, reading, self.folder / PARTS, definition.part_rows, self._check_cancelled)
-        lines = [f"{one.model_dump_json()}\n" for one in reading.refused]
-        write_whole(self.folder / REFUSED / "reading.jsonl", "".join(lines).encode())
-        return found
+
+        def tell_refused() -> None:
+            lines = [f"{one.model_dump_json()}\n" for one in reading.refused]
+            write_whole(self.folder / REFUSED / "reading.jsonl", "".join(lines).encode())
+
+        return plan_parts(
+            definition.source, reading, self.folder / PARTS, definition.part_rows, self._check_cancelled, tell_refused
+        )
 
     def _check_cancelled(self) -> None:
         if self.given.is_cancelled():
@@ -197,7 +207,7 @@ class _Run:
 def _work(file: InferenceFile, given: Given) -> ModelWork:
     definition = file.definition
     engine = definition.engine
-    threads = engine.threads if isinstance(engine, LocalEngine) else 1
+    threads = engine.threads_each
     asked = Asked(
         batch_rows=definition.batch_rows,
         inputs=definition.inputs,
@@ -219,7 +229,11 @@ def _begun(
     """
     definition = file.definition
     model = ModelIdentity(
-        name=work.bundle.name, sha256=work.sha256, version=definition.model.version, number=given.number
+        name=work.bundle.name,
+        sha256=work.sha256,
+        declared_sha256=work.declared_sha256,
+        version=definition.model.version,
+        number=given.number,
     )
     if before is None:
         return InferenceRun(
@@ -234,7 +248,8 @@ def _begun(
             engine={"kind": definition.engine.kind, **definition.engine.model_dump(mode="json")},
         )
     changed = "file" if before.definition_sha256 != definition.sha256 else "model"
-    if changed == "file" or before.model.sha256 != model.sha256:
+    was = (before.model.sha256, before.model.declared_sha256)
+    if changed == "file" or was != (model.sha256, model.declared_sha256):
         raise InferenceError(
             f"going on with {run_id} of {definition.name}: the {changed} is another than that which it was begun with, "
             f"and answers would be of both; put it back, or begin a new run"

@@ -93,6 +93,11 @@ class Engine(Value, ABC):
     def ahead(self) -> int:
         """Parts that may be under way at once."""
 
+    @property
+    @abstractmethod
+    def threads_each(self) -> int | None:
+        """Threads of the CPU for the work of one part; None: all."""
+
     @abstractmethod
     def answers(self, work: Work, parts: Sequence[Part], context: EngineContext) -> Iterator[tuple[Part, Answer]]:
         """Answer parts; see the class.

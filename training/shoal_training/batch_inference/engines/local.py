@@ -1,11 +1,14 @@
 """This machine: parts are answered in this process, or in several others that are started for the run."""
 
+import os
+import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures import TimeoutError as NotYetError
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from pydantic import Field
@@ -41,6 +44,13 @@ class LocalEngine(Engine):
         """See `Engine`: one more than there are workers, so that none waits."""
         return 1 if self.workers == 1 else self.workers + 1
 
+    @property
+    def threads_each(self) -> int | None:
+        """See `Engine`."""
+        if self.threads is not None or self.workers == 1:
+            return self.threads
+        return max(1, len(os.sched_getaffinity(0)) // self.workers)
+
     def answers(self, work: Work, parts: Sequence[Part], context: EngineContext) -> Iterator[tuple[Part, Answer]]:
         """See `Engine`."""
         if self.workers > 1:
@@ -65,14 +75,12 @@ class _Pool:
         try:
             while waiting or running:
                 self._context.check_cancelled()
-                while waiting and self._may_begin(waiting[0], running):
-                    part = waiting.popleft()
-                    running.append((part, self._pool.submit(_answer, part, self._context.table(part))))
                 try:
+                    self._begin(waiting, running)
                     answer = running[0][1].result(timeout=_LOOK_S)
                 except NotYetError:
                     continue
-                except BrokenProcessPool as error:
+                except BrokenProcessPool as error:  # also of a process that was lost while an answer was written
                     lost = [part for part, _ in running]
                     self._note_lost(lost, error)
                     waiting.extendleft(reversed(lost))
@@ -84,6 +92,13 @@ class _Pool:
         finally:
             self._pool.shutdown(wait=True, cancel_futures=True)
 
+    def _begin(self, waiting: "deque[Part]", running: _Waiting) -> None:
+        """Send what may be sent; what can not be stays where it is."""
+        while waiting and self._may_begin(waiting[0], running):
+            part = waiting[0]
+            running.append((part, self._pool.submit(_answer, part, self._context.table(part))))
+            waiting.popleft()
+
     def _may_begin(self, part: Part, running: _Waiting) -> bool:
         """Whether a part may be sent: parts that were under way at a loss go alone, so that it is known whose it is."""
         if any(one.number in self._lost for one in (part, *(one for one, _ in running))):
@@ -91,6 +106,8 @@ class _Pool:
         return len(running) < self._engine.ahead
 
     def _note_lost(self, parts: Sequence[Part], error: Exception) -> None:
+        if not parts:
+            return  # nobody's: nothing was under way
         for part in parts:
             self._lost[part.number] = self._lost.get(part.number, 0) + 1
         most = max(self._lost[part.number] for part in parts)
@@ -115,7 +132,16 @@ class _Held:
 
 
 def _begin(work: Work) -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     _Held.work = work
+
+
+def _end_with_parent() -> None:
+    """End once the process that asks is gone: it is the only one that could tell, and it may have been killed."""
+    parent = parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
 
 
 def _answer(part: Part, table: "pa.Table") -> Answer:

@@ -33,6 +33,11 @@ class RayEngine(Engine, Share):
         """See `Engine`: one more than there are workers, so that none waits."""
         return self.workers + 1
 
+    @property
+    def threads_each(self) -> int:
+        """See `Engine`."""
+        return self.cpus
+
     def answers(self, work: Work, parts: Sequence[Part], context: EngineContext) -> Iterator[tuple[Part, Answer]]:
         """See `Engine`."""
         if not parts:
