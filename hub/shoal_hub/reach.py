@@ -39,12 +39,14 @@ class Reach:
         return [Path(one).resolve() for one in self.named if "://" not in one and one.startswith("/")]
 
     def check(self, place: Place) -> None:
-        """See that a place may be reached, but for files of this machine, which are looked at where they are read.
+        """See that a place may be reached; where files of this machine really lie is looked at by `check_path`.
 
         Raises:
             RefusedError: It may not.
             InvalidInputError: No document at a hub has such a place.
         """
+        if place.is_local and ("::" in place.text or ".." in Path(place.text).parts):
+            raise self.refusal(place.text)  # ways to another file than the one that is looked at
         match place.kind:
             case "secret" if place.text not in self.secrets:
                 raise RefusedError(

@@ -15,16 +15,16 @@ from shoal_training.ingestion.mqtt_stream import MqttSource
 from shoal_training.ingestion.source import Source
 from shoal_training.ingestion.sql import SqlSource
 
-Kind = Literal["files", "address", "database", "bundle", "code", "secret", "option"]
+Kind = Literal["files", "folder", "address", "database", "bundle", "code", "secret", "option"]
 
 
 class Place(NamedTuple):
     """Something that is reached.
 
     Attributes:
-        kind: `files`: a path, pattern or URL of files; `address`: of a server; `database`: its URL; `bundle`: a folder
-            with a model; `code`: a file of Python; `secret`: an environment variable; `option`: of a client, by its
-            name.
+        kind: `files`: a path, pattern or URL of files; `folder`: a path that is written below; `address`: of a server;
+            `database`: its URL; `bundle`: a folder with a model; `code`: a file of Python; `secret`: an environment
+            variable; `option`: of a client, by its name.
         text: It, as the document has it.
         suffixes: Of `files`, the endings that are taken from a folder.
     """
@@ -36,12 +36,12 @@ class Place(NamedTuple):
     @property
     def is_local(self) -> bool:
         """Whether it is a path, and no URL."""
-        return self.kind in {"files", "code"} and "://" not in self.text
+        return self.kind in {"files", "folder", "code"} and "://" not in self.text
 
     @property
     def is_beside(self) -> bool:
         """Whether it is a path that begins where the document lies."""
-        return self.is_local and not Path(self.text).is_absolute()
+        return self.is_local and self.kind != "folder" and not Path(self.text).is_absolute()
 
 
 def places_of_source(source: Source) -> Iterator[Place]:
@@ -74,9 +74,11 @@ def places_of_source(source: Source) -> Iterator[Place]:
 
 def database_place(url: str) -> Place:
     """Return a database's place: the file of SQLite, whose queries reach no other; the whole URL of any other."""
-    scheme, _, path = url.partition("://")
-    if scheme.partition("+")[0] == "sqlite":
-        return Place("files", path.removeprefix("/").partition("?")[0])
+    from sqlalchemy import make_url
+
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        return Place("files", parsed.database or "")  # as it is opened: what is quoted in the URL is not there
     return Place("database", url)
 
 

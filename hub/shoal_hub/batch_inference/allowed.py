@@ -47,7 +47,7 @@ def read_allowed(text: str, settings: Settings) -> BatchInference:
     for place in places_of(definition):
         reach.check(place)
         if place.is_local:
-            reach.check_path(own / _before_signs(place.text), own)
+            reach.check_path(own / (_before_signs(place.text) if place.suffixes else place.text), own)
     return definition
 
 

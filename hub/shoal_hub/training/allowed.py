@@ -10,7 +10,7 @@ from typing import Final
 from shoal_hub.errors import InvalidInputError, RefusedError, TooLargeError
 from shoal_hub.reach import Reach, listed
 from shoal_hub.training.settings import TrainingSettings
-from shoal_training.errors import TrainingError
+from shoal_training.errors import DataError, TrainingError
 from shoal_training.ingestion.found_files import find_files
 from shoal_training.pipeline.definition import Pipeline
 from shoal_training.pipeline.places import places_of
@@ -59,10 +59,17 @@ def check_files(pipeline: Pipeline, folder: Path, settings: TrainingSettings) ->
     """
     reach, total_bytes = _reach(settings), 0
     for place in places_of(pipeline):
-        if not place.is_local:
+        if place.kind == "folder":
+            reach.check_path(folder / place.text, folder)
+        if not place.is_local or place.kind == "folder":
             continue
-        for name in find_files(place.text, folder, place.suffixes).paths:
-            about = reach.check_path(Path(name), folder).stat()
+        found = find_files(place.text, folder, place.suffixes).paths if place.suffixes else [str(folder / place.text)]
+        for name in found:
+            real = reach.check_path(Path(name), folder)
+            try:
+                about = real.stat()
+            except OSError as error:
+                raise DataError(f"{_DOING}: {name}: {error.strerror}; send it along, or mend its name") from error
             if not S_ISREG(about.st_mode):
                 raise RefusedError(f"{_DOING}: {name} is no plain file", "name files")
             total_bytes += about.st_size

@@ -87,6 +87,20 @@ def test_what_the_settings_do_not_name_is_not_reached(
     assert told in found["error"]["message"]
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("{path: 'out/{run}'}", "{path: '{run}/../../../../srv/x'}"),
+        ("{path: 'out/{run}'}", "{kind: duckdb, database: 'a[/../../../x.duckdb', table: t}"),
+        ("{path: in.csv}", "{kind: sql, url: 'sqlite:///a[/../../../hub.sqlite', table: user}"),
+        ("{path: in.csv}", "{path: '../../../etc-y::z/../in.csv'}"),
+    ],
+)
+def test_no_way_leads_out_of_the_folder(sqlite_nightly: Nightly, before: str, after: str) -> None:
+    found = sqlite_nightly.set(TEXT.replace(before, after), expected=403)
+    assert "is not among what it may reach" in found["error"]["message"]
+
+
 def test_a_link_out_of_what_is_allowed_is_found_by_the_job(sqlite_nightly: Nightly, tmp_path: Path) -> None:
     secret = tmp_path / "secret.csv"
     (sqlite_nightly.files / "in.csv").rename(secret)

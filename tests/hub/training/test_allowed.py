@@ -33,6 +33,8 @@ def opened(hub: HubContext, **settings: Any) -> Site:
         ("{kind: http, url: 'http://169.254.169.254/latest'}", "169.254.169.254"),
         ("{kind: http, url: 'https://api.example.evil/x'}", "api.example.evil"),
         ("{kind: sql, url: 'postgresql://db.example/plant?host=evil', table: x}", "host=evil"),
+        ("{kind: sql, url: 'sqlite:///data/a.csv::/../../hub.sqlite', table: user}", "is not among"),
+        ("{path: '../hub.sqlite', format: csv}", "is not among"),
         ("{kind: mqtt, host: broker, port: 1883, topic: x, window: {seconds: 1}}", "mqtt"),
         ("{kind: http, url: 'https://api.example/x', secret_headers: {a: SHOAL_DATABASE_URL}}", "SHOAL_DATABASE_URL"),
     ],
@@ -78,6 +80,28 @@ def test_a_launcher_that_the_settings_do_not_name_is_refused(sqlite_hub: HubCont
     assert (answer.status_code, "SHOAL_TRAINING_COMPUTE" in answer.text) == (403, True)
 
 
+@pytest.mark.parametrize(
+    ("compute", "named"),
+    [
+        ("{launcher: ray, address: 'evil.example:6379'}", "ray://evil.example:6379"),
+        ("{launcher: ray, address: auto}", "ray://auto"),
+    ],
+)
+def test_a_cluster_is_reached_only_where_the_settings_name_it(sqlite_hub: HubContext, compute: str, named: str) -> None:
+    site = opened(sqlite_hub, training_compute="ray,kubernetes,local")
+    answer = site.send(PIPELINE.replace("target: y", f"target: y\n  compute: {compute}"))
+    assert (answer.status_code, named in answer.text) == (403, True), answer.text
+
+
+def test_a_file_of_sqlite_is_the_one_that_was_sent(sqlite_hub: HubContext) -> None:
+    site = opened(sqlite_hub)
+    away = "x%2f..%2f..%2f..%2f..%2fhub.sqlite"
+    pipeline = PIPELINE.replace(SOURCE, "{kind: sql, url: 'sqlite:///NAME', table: user}")
+    assert site.send(pipeline.replace("NAME", away), files={"x/a": b"none"}).status_code == 403
+    job = site.work(site.begin(pipeline.replace("NAME", "x%252fa.db"), files={"x%2fa.db": b"none"})["job"])
+    assert "not a database" in job.error
+
+
 def test_too_much_and_paths_that_lead_away_are_not_taken(sqlite_hub: HubContext) -> None:
     site = opened(sqlite_hub, training_sent_bytes=1000)
     assert site.send(files={"data/rows.parquet": bytes(1001)}).status_code == 413
@@ -100,12 +124,12 @@ def test_the_hubs_own_files_are_read_by_no_path_and_by_no_link(sqlite_hub: HubCo
     assert ended(f"{lake}/rows.parquet") == ""
     for path in (
         f"{elsewhere}/rows.parquet",
-        f"{lake}/../elsewhere/rows.parquet",
         f"{lake}/*.parquet",
         f"{lake}/linked/rows.parquet",
-        "../" * 12 + f"{elsewhere}/rows.parquet".removeprefix("/"),
     ):
         assert "is not among what it may reach" in ended(path), path
+    for path in (f"{lake}/../elsewhere/rows.parquet", "../" * 12 + f"{elsewhere}/rows.parquet".removeprefix("/")):
+        assert site.send(PIPELINE.replace("data/rows.parquet", path), files={}).status_code == 403, path
 
 
 def test_more_of_the_hubs_files_than_allowed_are_not_read(sqlite_hub: HubContext) -> None:

@@ -3,7 +3,8 @@
 import pytest
 
 from shoal_training.ingestion.sources import BY_KIND
-from shoal_training.pipeline.places import places_of
+from shoal_training.launchers.kubernetes import Kubernetes
+from shoal_training.pipeline.places import _of_compute, places_of
 from shoal_training.pipeline.reading import parse_pipeline
 from shoal_training.places import Place
 
@@ -83,3 +84,11 @@ def test_paths_are_told_from_urls() -> None:
     assert Place("files", "/a/b.csv").is_local
     assert not Place("files", "s3://a/b.csv").is_local
     assert not Place("secret", "PW").is_local
+
+
+def test_a_cluster_of_kubernetes_is_a_place_with_its_image_and_its_folder() -> None:
+    pods = Kubernetes(image="registry.example/shoal", volume_claim="lake", volume_folder="/mnt/lake", namespace="ml")
+    assert list(_of_compute(pods)) == [
+        Place("address", "kubernetes://here/ml/registry.example/shoal"),
+        Place("folder", "/mnt/lake"),
+    ]

@@ -11,6 +11,7 @@ from shoal_training.batch_inference.sinks.mqtt import MqttSink
 from shoal_training.batch_inference.sinks.sink import Sink
 from shoal_training.batch_inference.sinks.sql import SqlSink
 from shoal_training.errors import InferenceError
+from shoal_training.launchers.ray_cluster import Share, share_places
 from shoal_training.places import Place, database_place, kafka_places, mqtt_places, places_of_source, secret_places
 
 
@@ -22,7 +23,8 @@ def places_of(definition: BatchInference) -> tuple[Place, ...]:
         InferenceError: So it is with its sink.
     """
     bundle = [Place("bundle", definition.model.bundle)] if definition.model.bundle else []
-    return tuple(dict.fromkeys([*places_of_source(definition.source), *_of_sink(definition.sink), *bundle]))
+    cluster = share_places(definition.engine) if isinstance(definition.engine, Share) else ()
+    return tuple(dict.fromkeys([*places_of_source(definition.source), *_of_sink(definition.sink), *bundle, *cluster]))
 
 
 def _of_sink(sink: Sink) -> Iterator[Place]:

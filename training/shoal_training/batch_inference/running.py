@@ -118,8 +118,8 @@ class _Run:
         if found is None:
             if self.record.parts:
                 raise InferenceError(
-                    f"going on with {self.record.id}: its parts are gone from {self.folder / PARTS}, and the source may "
-                    "give other rows now; begin a new run"
+                    f"going on with {self.record.id}: its parts are gone from {self.folder / PARTS}, and the source "
+                    "may give other rows now; begin a new run"
                 )
             found = self._read()
         plan = found.plan
@@ -264,7 +264,8 @@ def _unfinished(file: InferenceFile, given: Given) -> str | None:
     if found is None or found.state == "finished":
         return None
     reading = Reading(given.folder or file.path.parent)
-    was = found.source.get("fingerprint")
+    plan = planned(given.root / found.name / found.id / PARTS)  # it may have been killed before it noted its source
+    was = (plan.plan.source if plan else found.source).get("fingerprint")
     return found.id if was is None or was == file.definition.source.fingerprint(reading) else None
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
+from urllib.parse import quote
 
 from pydantic import Field, model_validator
 from typing_extensions import Self
@@ -88,7 +89,7 @@ class SqlSource(Source):
             path = reading.folder.absolute() / url.database
             if not path.is_file():
                 raise DataError(f"reading {self.label}: {path} is no file; name the database's")
-            return url.set(database=f"file:{path}", query={**url.query, "mode": "ro", "uri": "true"})
+            return url.set(database=f"file:{quote(str(path))}", query={**url.query, "mode": "ro", "uri": "true"})
         return url_with(self.url, reading.folder, password)
 
     def _read(self, connection: "Connection", reading: Reading) -> Iterator["pa.Table"]:

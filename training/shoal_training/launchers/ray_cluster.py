@@ -16,6 +16,7 @@ from pydantic import Field
 from shoal_compression.values import Value
 from shoal_training.errors import LaunchError
 from shoal_training.frameworks.libraries import of_extra
+from shoal_training.places import Place
 
 ADDRESS_VARIABLE: Final = "RAY_ADDRESS"
 """Of Ray's: set within its jobs, so that they are part of the cluster that runs them."""
@@ -61,6 +62,12 @@ class Share(Value):
         """Return the options of a task of Ray that takes one worker's part."""
         memory = {} if self.memory_bytes is None else {"memory": self.memory_bytes}
         return {"num_cpus": self.cpus, "num_gpus": self.gpus, **memory}
+
+
+def share_places(share: Share) -> Iterator[Place]:
+    """Yield the cluster that is named: what is sent there it has, and what comes back is unpickled."""
+    if share.address is not None:
+        yield Place("address", f"ray://{share.address}")
 
 
 @contextmanager
