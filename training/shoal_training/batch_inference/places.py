@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from shoal_training.batch_inference.definition import BatchInference
+from shoal_training.batch_inference.engines.ray_tasks import RayEngine
 from shoal_training.batch_inference.sinks.duckdb_sink import DuckDbSink
 from shoal_training.batch_inference.sinks.files import FileSink
 from shoal_training.batch_inference.sinks.http import HttpSink
@@ -11,7 +12,7 @@ from shoal_training.batch_inference.sinks.mqtt import MqttSink
 from shoal_training.batch_inference.sinks.sink import Sink
 from shoal_training.batch_inference.sinks.sql import SqlSink
 from shoal_training.errors import InferenceError
-from shoal_training.launchers.ray_cluster import Share, share_places
+from shoal_training.launchers.ray_cluster import share_places
 from shoal_training.places import Place, database_place, kafka_places, mqtt_places, places_of_source, secret_places
 
 
@@ -23,7 +24,7 @@ def places_of(definition: BatchInference) -> tuple[Place, ...]:
         InferenceError: So it is with its sink.
     """
     bundle = [Place("bundle", definition.model.bundle)] if definition.model.bundle else []
-    cluster = share_places(definition.engine) if isinstance(definition.engine, Share) else ()
+    cluster = share_places(definition.engine) if isinstance(definition.engine, RayEngine) else ()
     return tuple(dict.fromkeys([*places_of_source(definition.source), *_of_sink(definition.sink), *bundle, *cluster]))
 
 

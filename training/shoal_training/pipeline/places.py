@@ -7,7 +7,8 @@ from shoal_training.frameworks.network_trainer import NetworkTrainer
 from shoal_training.frameworks.networks import Own
 from shoal_training.launchers.kubernetes import Kubernetes
 from shoal_training.launchers.launcher import Launcher
-from shoal_training.launchers.ray_cluster import Share, share_places
+from shoal_training.launchers.ray import Ray
+from shoal_training.launchers.ray_cluster import share_places
 from shoal_training.pipeline.definition import Pipeline
 from shoal_training.places import Place, places_of_source
 
@@ -40,7 +41,7 @@ def _places(pipeline: Pipeline) -> Iterator[Place]:
 
 def _of_compute(compute: Launcher) -> Iterator[Place]:
     """Yield the cluster: whoever runs it has what is trained on, and what comes back from there is code."""
-    if isinstance(compute, Share):
+    if isinstance(compute, Ray):
         yield from share_places(compute)
     if isinstance(compute, Kubernetes):
         yield Place("address", f"kubernetes://{compute.context or 'here'}/{compute.namespace}/{compute.image}")
