@@ -1,6 +1,7 @@
 """A run as a whole: what it answers, what it leaves out, how it goes on."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -104,6 +105,23 @@ def test_a_run_that_was_cancelled_goes_on_where_it_ended(folder: Path) -> None:
     assert done.id == cancelled.id
     assert len(answers(folder)) == 30
     assert before == {path: path.stat().st_mtime_ns for path in before}  # not written again
+
+
+def test_a_run_does_not_go_on_with_another_declaration_nor_with_rows_that_are_read_anew(folder: Path) -> None:
+    told: list[int] = []
+    with pytest.raises(CancelledError):
+        run(folder, FILES, is_cancelled=lambda: len(told) > 6, progress=lambda *step: told.append(step[1]))
+    declared = folder / "bundle/bundle.json"
+    was = declared.read_text()
+    declared.write_text(was.replace('"linear"', '"other"'))
+    with pytest.raises(
+        (InferenceError, DataError), match=r"the model is another than that which it was begun with|points"
+    ):
+        run(folder, FILES)
+    declared.write_text(was)
+    shutil.rmtree(folder / "store/nightly/r1/parts")
+    with pytest.raises(InferenceError, match="its parts are gone from"):
+        run(folder, FILES)
 
 
 def test_a_run_does_not_go_on_with_another_file_or_model(folder: Path) -> None:
