@@ -16,7 +16,7 @@ from shoal_hub.jobs.tables import Job
 from shoal_hub.tracking.curves import MOST_POINTS, curves_of, thinned
 from shoal_hub.tracking.experiments import experiment_for
 from shoal_hub.tracking.files import keep_file
-from shoal_hub.tracking.runs import create_run
+from shoal_hub.tracking.runs import create_run, find_run
 from shoal_hub.tracking.values import Measured, log_metrics, log_params
 
 
@@ -66,6 +66,17 @@ def test_a_run_is_shown_with_its_curve_its_figures_and_its_files(visitor: TestCl
     assert visitor.get("/console/runs/none").status_code == 404
     page = visitor.get(f"/runs/{run}")
     assert re.findall(r"\son\w+=|<script>|style=", page.text) == []
+
+
+@pytest.mark.parametrize("told", [1_700_000_000 * 10**9, 2**63 - 1])
+def test_a_run_whose_client_told_its_time_in_other_units_is_shown_without_it(
+    visitor: TestClient, hub: HubContext, told: int
+) -> None:
+    run = add_run(hub, "hasty", [1.0])
+    with hub.database.transaction() as session:
+        find_run(session, run).started_ms = told
+    assert "<time>-</time>" in visitor.get("/console/runs").text
+    assert visitor.get(f"/console/runs/{run}").status_code == 200
 
 
 def test_a_report_is_shown_as_a_page_of_no_site_and_other_files_are_saved(visitor: TestClient, hub: HubContext) -> None:
