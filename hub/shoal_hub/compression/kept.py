@@ -4,9 +4,10 @@ All of it can be made anew; what a run has registered is in the store of artifac
 """
 
 import logging
+import os
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -52,5 +53,18 @@ def _folders(part: Path) -> list[Path]:
 
 
 def _kept(folder: Path) -> _Kept:
-    stats = [path.stat() for path in (folder, *folder.rglob("*"))]
-    return _Kept(max(one.st_mtime for one in stats), sum(one.st_size for one in stats), folder)
+    stats = [found for path in (folder, *_within(folder)) if (found := _stat(path)) is not None]
+    return _Kept(max((one.st_mtime for one in stats), default=0.0), sum(one.st_size for one in stats), folder)
+
+
+def _within(folder: Path) -> Iterator[Path]:
+    for parent, folders, files in os.walk(folder):  # which passes over what goes meanwhile
+        yield from (Path(parent, name) for name in (*folders, *files))
+
+
+def _stat(path: Path) -> os.stat_result | None:
+    """Return how a file is; None: a job that runs has taken it away."""
+    try:
+        return path.stat()
+    except FileNotFoundError:
+        return None
