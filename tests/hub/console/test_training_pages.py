@@ -1,6 +1,7 @@
 """Trainings in the console: runs, their curves and files, runs compared; jobs, their log, and their buttons."""
 
 import re
+from itertools import pairwise
 from math import inf, nan
 
 import pytest
@@ -16,7 +17,7 @@ from shoal_hub.jobs.tables import Job
 from shoal_hub.tracking.curves import MOST_POINTS, curves_of, thinned
 from shoal_hub.tracking.experiments import experiment_for
 from shoal_hub.tracking.files import keep_file
-from shoal_hub.tracking.runs import create_run, find_run
+from shoal_hub.tracking.runs import create_run, find_run, update_run
 from shoal_hub.tracking.values import Measured, log_metrics, log_params
 
 
@@ -166,3 +167,24 @@ def test_a_long_curve_keeps_its_extremes(hub: HubContext) -> None:
         log_metrics(session, run, [Measured("train_loss", 2.5, 2, 1000)])
     with hub.database.session() as session:
         assert curves_of(session, [run]) == {"train_loss": {run: [(1, 3.0), (2, 2.5)]}}, "of a step that was done twice"
+
+
+def test_of_a_metric_with_very_many_values_the_whole_way_is_shown(hub: HubContext) -> None:
+    values = [float(at) for at in range(4_500)]
+    run = add_run(hub, "long", values)
+    with hub.database.session() as session:
+        [curve] = curves_of(session, [run])["train_loss"].values()
+    assert curve[-1] == (4_500, 4_499.0), "the newest is among them"
+    assert curve[0][0] <= 3
+    gaps = [after - before for (before, _), (after, _) in pairwise(curve)]
+    assert max(gaps) < 50, "they are evenly spread"
+
+
+def test_a_page_looks_again_for_as_long_as_a_run_goes_on(visitor: TestClient, hub: HubContext) -> None:
+    runs = [add_run(hub, name, [1.0]) for name in ("one", "two")]
+    parts = [f"/console/runs/{runs[0]}", f"/console/runs/compare?run={runs[0]}&run={runs[1]}"]
+    assert all('hx-trigger="every 30s"' in visitor.get(part).text for part in parts)
+    with hub.database.transaction() as session:
+        for run in runs:
+            update_run(session, find_run(session, run), status="FINISHED", ended_ms=9, name=None)
+    assert not any("every" in visitor.get(part).text for part in parts)

@@ -164,7 +164,7 @@ def cancel_and_ask_again(site: Site, job_id: str) -> None:
 @pytest.mark.parametrize("is_adopted", [False, True])
 def test_a_job_that_is_cancelled_and_asked_for_again_between_two_looks_has_its_process_ended_first(
     new_site: NewSite,
-    is_adopted: bool,  # noqa: FBT001 - a parameter of the test
+    is_adopted: bool,
 ) -> None:
     site = new_site(job_stop_s=0.3)
     job_id = site.start("hold back")
