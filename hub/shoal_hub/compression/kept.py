@@ -7,7 +7,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -35,8 +35,13 @@ def trim(root: Path, most_bytes: int, *, now_s: float | None = None, parts: Sequ
         now_s: The time, Unix; None: now.
         parts: Folders in it whose folders are looked at.
     """
+    return trim_folders([path for part in parts for path in _folders(root / part)], most_bytes, root.name, now_s=now_s)
+
+
+def trim_folders(folders: Iterable[Path], most_bytes: int, what: str, *, now_s: float | None = None) -> int:
+    """Do as `trim`, with these folders; `what` is what the log calls them."""
     now_s = time.time() if now_s is None else now_s
-    kept = sorted(_kept(path) for part in parts for path in _folders(root / part))
+    kept = sorted(map(_kept, folders))
     left, removed = sum(one.size_bytes for one in kept), 0
     for one in kept:
         if left - removed <= most_bytes or one.changed_s > now_s - _IN_USE_S:
@@ -44,7 +49,7 @@ def trim(root: Path, most_bytes: int, *, now_s: float | None = None, parts: Sequ
         shutil.rmtree(one.folder, ignore_errors=True)
         removed += one.size_bytes
     if removed:
-        log.info("%s kept %d bytes, at most %d are allowed: the oldest %d went", root.name, left, most_bytes, removed)
+        log.info("%s kept %d bytes, at most %d are allowed: the oldest %d went", what, left, most_bytes, removed)
     return removed
 
 

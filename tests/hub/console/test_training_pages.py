@@ -6,6 +6,7 @@ from math import inf, nan
 
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy import event
 from tests.hub.console.conftest import csrf_of
 
 from shoal_hub.console.curves import CURVE_HEIGHT, CURVE_WIDTH, picture_of
@@ -172,8 +173,11 @@ def test_a_long_curve_keeps_its_extremes(hub: HubContext) -> None:
 def test_of_a_metric_with_very_many_values_the_whole_way_is_shown(hub: HubContext) -> None:
     values = [float(at) for at in range(4_500)]
     run = add_run(hub, "long", values)
+    loaded: list[object] = []
     with hub.database.session() as session:
+        event.listen(session, "loaded_as_persistent", lambda _, row: loaded.append(row))
         [curve] = curves_of(session, [run])["train_loss"].values()
+    assert loaded == [], "columns are read, not objects"
     assert curve[-1] == (4_500, 4_499.0), "the newest is among them"
     assert curve[0][0] <= 3
     gaps = [after - before for (before, _), (after, _) in pairwise(curve)]
