@@ -166,6 +166,12 @@ def open_run(session: Session, name: str) -> str | None:
     return session.exec(wanted.where(BatchInferenceRunRow.name == name, col(Job.state).in_(OPEN))).first()
 
 
+def open_runs(session: Session) -> set[str]:
+    """Return all runs that are queued or at work."""
+    wanted = select(BatchInferenceRunRow.id).join(Job, col(Job.id) == BatchInferenceRunRow.job_id)
+    return set(session.exec(wanted.where(col(Job.state).in_(OPEN))).all())
+
+
 def _tell(session: Session, name: str, kind: str, text: str, now: datetime) -> None:
     record_event(session, kind, text, subject=f"{SUBJECT}{name}", at=now)
     announce(session, "batch-inference")

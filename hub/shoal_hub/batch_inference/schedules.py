@@ -16,7 +16,7 @@ from sqlmodel import Session, col, select
 from shoal_hub.audit.actor import CONTROLLER
 from shoal_hub.audit.record import record
 from shoal_hub.batch_inference.allowed import check_files, files_folder
-from shoal_hub.batch_inference.due import due, is_found_first, seen_now
+from shoal_hub.batch_inference.due import NEW_DATA, due, is_found_first, seen_now
 from shoal_hub.batch_inference.facts import read_facts
 from shoal_hub.batch_inference.runs import SUBJECT, begin_run, open_run
 from shoal_hub.batch_inference.tables import BatchInferenceRow
@@ -95,7 +95,7 @@ class InferenceSchedules:
         with self._database.transaction() as session:
             row = session.get_one(BatchInferenceRow, name, with_for_update=True)
             if not reason:
-                row.seen = seen_now(definition.schedule, facts)
+                row.seen = {**row.seen, NEW_DATA: fingerprint}
                 session.add(row)
                 return False
             # Noted whether or not it can begin: what can not is told once, and not at each look.

@@ -1,13 +1,13 @@
 """The job of a run: the version's bundle, the rows, the answers. A job that is done again goes on with its run."""
 
 import shutil
-from contextlib import ExitStack
+from collections.abc import Collection
 from pathlib import Path
 
 from pydantic import BaseModel
 
-from shoal_compression.output_folder import held_alone
 from shoal_hub.batch_inference.allowed import check_files, files_folder, read_allowed
+from shoal_hub.batch_inference.runs import open_runs
 from shoal_hub.batch_inference.tables import BatchInferenceRunRow
 from shoal_hub.compression.kept import trim_folders
 from shoal_hub.jobs.work import JobWork
@@ -37,12 +37,13 @@ def run(work: JobWork) -> InferenceResult:
     with work.database.session() as session:
         row = session.get_one(BatchInferenceRunRow, work.params["run"])
         version = session.get_one(Version, row.version_id)
+        at_work = open_runs(session)
     definition = read_allowed(row.text, work.settings)
     folder = files_folder(work.settings)
     folder.mkdir(parents=True, exist_ok=True)
     check_files(definition, work.settings)
     runs = work.settings.data / "batch-inference" / "runs"
-    trim_parts(runs, work.settings.inference_max_bytes, besides=row.id)
+    trim_parts(runs, work.settings.inference_max_bytes, besides=at_work)
     bundle = work.folder / "bundle"
     shutil.rmtree(bundle, ignore_errors=True)  # a job that is done again starts anew
     restore_bundle(work.artifacts, version, bundle)
@@ -68,15 +69,13 @@ def run(work: JobWork) -> InferenceResult:
     )
 
 
-def trim_parts(runs: Path, most_bytes: int, *, besides: str) -> None:
-    """Let go the rows of runs that have not ended well, those that lie the longest first; of one at work they stay.
+def trim_parts(runs: Path, most_bytes: int, *, besides: Collection[str]) -> None:
+    """Let go the rows of runs that have not ended well, those that lie the longest first.
 
     Args:
         runs: Folder of all runs.
         most_bytes: That may be left.
-        besides: The run that is to be gone on with.
+        besides: The runs that are at work or will be.
     """
-    with ExitStack() as held:
-        folders = [path for path in runs.glob(f"*/*/{PARTS}") if path.parent.name != besides]
-        free = [path for path in folders if held.enter_context(held_alone(path.parent))]
-        trim_folders(free, most_bytes, "batch inference")
+    folders = [path for path in runs.glob(f"*/*/{PARTS}") if path.parent.name not in besides]
+    trim_folders(folders, most_bytes, "batch inference")

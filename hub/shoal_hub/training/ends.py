@@ -7,6 +7,8 @@ from typing import Final
 
 from sqlmodel import col, select
 
+from shoal_hub.audit.actor import CONTROLLER
+from shoal_hub.audit.record import record
 from shoal_hub.database import Database
 from shoal_hub.jobs.tables import ENDED, Job
 from shoal_hub.tracking.experiments import to_ms
@@ -48,6 +50,8 @@ class TrainingEnds:
             with self._database.transaction() as session:
                 row = session.get_one(TrackedRun, run_id, with_for_update=True)
                 if row.status in _OPEN:
+                    told = {"state": row.status}, {"state": _STATUS[state]}
+                    record(session, CONTROLLER, "training.end", f"{SUBJECT}{run_id}", *told)
                     update_run(session, row, status=_STATUS[state], ended_ms=to_ms(ended_at or now), name=None)
                     set_run_tags(session, row, {"shoal.error": error} if error else {})
         return len(found)

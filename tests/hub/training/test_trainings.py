@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from fastapi.testclient import TestClient
 from sqlmodel import select
 from tests.hub.training.conftest import PIPELINE, Site
 
@@ -110,7 +111,8 @@ def test_a_training_whose_process_is_killed_once_its_version_is_registered_has_s
     assert {path.name for path in job_folder(site.hub.settings, begun["job"]).iterdir()} == set()
 
 
-def test_a_run_whose_job_ended_without_a_word_to_it_ends_as_the_job_has(site: Site) -> None:
+def test_a_run_whose_job_ended_without_a_word_to_it_ends_as_the_job_has(hub: HubContext, client: TestClient) -> None:
+    site = Site(hub, client)
     cancelled, killed, open_one = site.begin(), site.begin(), site.begin()
     with site.hub.database.transaction() as session:
         cancel(session, cancelled["job"], by="ada")
