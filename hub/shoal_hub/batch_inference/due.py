@@ -2,11 +2,15 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from cronsim import CronSim
 
 from shoal_training.batch_inference.schedule import OnEvent, Schedule
+
+NEW_DATA: Final = "new_data"
+_AS_FOUND: Final = ""
+"""In place of a fingerprint."""
 
 
 class Facts(NamedTuple):
@@ -45,25 +49,41 @@ def due(schedule: Schedule, facts: Facts, now: datetime) -> str:
 
 
 def seen_now(schedule: Schedule, facts: Facts) -> dict[str, Any]:
-    """Return what a run that begins now has to do with, to be compared with later."""
-    return {_key(one, facts.model): _value(one, facts) for one in schedule.events}
+    """Return what a run that begins now has to do with, to be compared with later.
+
+    Of a source that is not known now, it is what was seen before.
+    """
+    seen = {_key(one, facts.model): _value(one, facts) for one in schedule.events}
+    if NEW_DATA in seen and facts.fingerprint is None:
+        seen[NEW_DATA] = facts.seen.get(NEW_DATA)
+    return seen
+
+
+def seen_as_found(schedule: Schedule, facts: Facts) -> dict[str, Any]:
+    """Return what has all that there is now count as seen, the source as it is found at the next look."""
+    return seen_now(schedule, facts._replace(fingerprint=_AS_FOUND))
+
+
+def is_found_first(facts: Facts) -> bool:
+    """Return whether the source, which was to count as seen as it is found, is known now."""
+    return facts.fingerprint is not None and facts.seen.get(NEW_DATA) == _AS_FOUND
 
 
 def _event(one: OnEvent, facts: Facts) -> str:
     key, value = _key(one, facts.model), _value(one, facts)
     if value is None or facts.seen.get(key) == value:
         return ""
-    if one.kind == "new_data":
-        return "the source has changed"
+    if one.kind == NEW_DATA:
+        return "" if is_found_first(facts) else "the source has changed"
     model = one.model or facts.model
     return f"{model} version {value} {'is in production' if one.kind == 'production' else 'was registered'}"
 
 
 def _key(one: OnEvent, model: str) -> str:
-    return one.kind if one.kind == "new_data" else f"{one.kind} {one.model or model}"
+    return one.kind if one.kind == NEW_DATA else f"{one.kind} {one.model or model}"
 
 
 def _value(one: OnEvent, facts: Facts) -> int | str | None:
-    if one.kind == "new_data":
+    if one.kind == NEW_DATA:
         return facts.fingerprint
     return (facts.production if one.kind == "production" else facts.newest).get(one.model or facts.model)

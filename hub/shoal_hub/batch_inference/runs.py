@@ -5,6 +5,8 @@ from typing import Final
 
 from sqlmodel import Session, col, select
 
+from shoal_hub.batch_inference.due import seen_as_found
+from shoal_hub.batch_inference.facts import read_facts, reference
 from shoal_hub.batch_inference.tables import BatchInferenceRow, BatchInferenceRunRow
 from shoal_hub.database import announce
 from shoal_hub.errors import ConflictError, InvalidInputError, NotFoundError
@@ -96,7 +98,11 @@ def switch_schedule(session: Session, name: str, *, on: bool, by: str, now: date
     """
     row = find_inference(session, name, is_locked=True)
     if row.is_enabled != on:
-        row.is_enabled, row.since, row.seen = on, now, {}
+        row.is_enabled, row.since = on, now
+        definition = parse_inference(row.text)
+        if definition.schedule is not None:
+            facts = read_facts(session, row, definition, definition.schedule, None)
+            row.seen = seen_as_found(definition.schedule, facts)
         session.add(row)
         word = "on" if on else "off"
         _tell(session, name, "batch_inference_switched", f"schedule of {name} switched {word} by {by}", now)
@@ -160,10 +166,10 @@ def open_run(session: Session, name: str) -> str | None:
     return session.exec(wanted.where(BatchInferenceRunRow.name == name, col(Job.state).in_(OPEN))).first()
 
 
-def reference(definition: BatchInference) -> tuple[str, str]:
-    """Return the model's name and what says the version: a number, an alias, a stage."""
-    name, _, version = definition.model.version.partition("@")
-    return name, version
+def open_runs(session: Session) -> set[str]:
+    """Return all runs that are queued or at work."""
+    wanted = select(BatchInferenceRunRow.id).join(Job, col(Job.id) == BatchInferenceRunRow.job_id)
+    return set(session.exec(wanted.where(col(Job.state).in_(OPEN))).all())
 
 
 def _tell(session: Session, name: str, kind: str, text: str, now: datetime) -> None:

@@ -8,23 +8,22 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 from sqlalchemy.exc import SQLAlchemyError
-from sqlmodel import Session, col, func, select
+from sqlmodel import Session, col, select
 
 from shoal_hub.audit.actor import CONTROLLER
 from shoal_hub.audit.record import record
 from shoal_hub.batch_inference.allowed import check_files, files_folder
-from shoal_hub.batch_inference.due import Facts, due, seen_now
-from shoal_hub.batch_inference.runs import SUBJECT, begin_run, open_run, reference
-from shoal_hub.batch_inference.tables import BatchInferenceRow, BatchInferenceRunRow
+from shoal_hub.batch_inference.due import NEW_DATA, due, is_found_first, seen_now
+from shoal_hub.batch_inference.facts import read_facts
+from shoal_hub.batch_inference.runs import SUBJECT, begin_run, open_run
+from shoal_hub.batch_inference.tables import BatchInferenceRow
 from shoal_hub.controller.election import FencedError
 from shoal_hub.database import Database
 from shoal_hub.errors import HubError
 from shoal_hub.events.record import record_event
-from shoal_hub.jobs.tables import Job
-from shoal_hub.registry.tables import Version
 from shoal_hub.settings import Settings
 from shoal_training.batch_inference.definition import BatchInference
 from shoal_training.batch_inference.reading import parse_inference
@@ -35,6 +34,15 @@ from shoal_training.ingestion.source import Reading
 log = logging.getLogger(__name__)
 
 BY: Final = "schedule"
+
+
+class _Asked(NamedTuple):
+    """A look at a source."""
+
+    definition: BatchInference
+    """That it is of: of one that is set anew, nothing was asked yet."""
+    at_s: float
+    answer: Future[str | None]
 
 
 class InferenceSchedules:
@@ -50,7 +58,7 @@ class InferenceSchedules:
         self._database, self._settings, self._clock = database, settings, clock
         self._looked_s: float | None = None
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="inference-sources")
-        self._asked: dict[str, tuple[float, Future[str | None]]] = {}
+        self._asked: dict[str, _Asked] = {}
 
     def step(self, now: datetime) -> int:
         """Look at all schedules if it is time to, and return how many runs that began."""
@@ -62,6 +70,7 @@ class InferenceSchedules:
             names = session.exec(
                 select(BatchInferenceRow.name).where(col(BatchInferenceRow.is_enabled)).order_by(BatchInferenceRow.name)
             ).all()
+        self._asked = {name: self._asked[name] for name in names if name in self._asked}
         begun = 0
         for name in names:
             try:
@@ -79,12 +88,16 @@ class InferenceSchedules:
             if row is None or definition is None or definition.schedule is None or open_run(session, name) is not None:
                 return False
             fingerprint = self._fingerprint(name, definition, definition.schedule)
-            facts = _facts(session, row, definition, definition.schedule, fingerprint)
+            facts = read_facts(session, row, definition, definition.schedule, fingerprint)
         reason = due(definition.schedule, facts, now)
-        if not reason:
+        if not reason and not is_found_first(facts):
             return False
         with self._database.transaction() as session:
             row = session.get_one(BatchInferenceRow, name, with_for_update=True)
+            if not reason:
+                row.seen = {**row.seen, NEW_DATA: fingerprint}
+                session.add(row)
+                return False
             # Noted whether or not it can begin: what can not is told once, and not at each look.
             row.since, row.seen = now, seen_now(definition.schedule, facts)
             session.add(row)
@@ -112,13 +125,18 @@ class InferenceSchedules:
         every_s = min((one.look_s for one in schedule.events if one.kind == "new_data"), default=None)
         if every_s is None:
             return None
-        asked_s, asked = self._asked.get(name, (float("-inf"), None))
-        if asked is not None and not asked.done():
+        asked = self._asked.get(name)
+        if asked is None or asked.definition != definition:
+            self._submit(name, definition)
             return None
-        found = None if asked is None else asked.result()
-        if self._clock() - asked_s >= every_s:
-            self._asked[name] = (self._clock(), self._threads.submit(self._ask, name, definition))
-        return found
+        if not asked.answer.done():
+            return None
+        if self._clock() - asked.at_s >= every_s:
+            self._submit(name, definition)
+        return asked.answer.result()
+
+    def _submit(self, name: str, definition: BatchInference) -> None:
+        self._asked[name] = _Asked(definition, self._clock(), self._threads.submit(self._ask, name, definition))
 
     def _ask(self, name: str, definition: BatchInference) -> str | None:
         try:
@@ -127,30 +145,6 @@ class InferenceSchedules:
         except (TrainingError, HubError, OSError) as error:
             log.warning("looking whether the source of %s has changed: %s", name, error)
             return None
-
-
-def _facts(
-    session: Session, row: BatchInferenceRow, definition: BatchInference, schedule: Schedule, fingerprint: str | None
-) -> Facts:
-    model = reference(definition)[0]
-    models = {one.model or model for one in schedule.events if one.kind != "new_data"}
-    return Facts(
-        since=row.since,
-        model=model,
-        production={one: _newest(session, one, is_production=True) for one in models},
-        newest={one: _newest(session, one, is_production=False) for one in models},
-        fingerprint=fingerprint,
-        ended_well={name: _ended_well(session, name) for name in schedule.after},
-        seen=row.seen,
-    )
-
-
-def _newest(session: Session, model: str, *, is_production: bool) -> int | None:
-    wanted = select(func.max(Version.number)).where(Version.model == model)
-    return session.exec(wanted.where(Version.stage == "production") if is_production else wanted).one()
-
-
-def _ended_well(session: Session, name: str) -> datetime | None:
-    wanted = select(Job.ended_at).join(BatchInferenceRunRow, col(BatchInferenceRunRow.job_id) == Job.id)
-    wanted = wanted.where(BatchInferenceRunRow.name == name, Job.state == "succeeded")
-    return session.exec(wanted.order_by(col(Job.ended_at).desc())).first()
+        except Exception:
+            log.exception("looking whether the source of %s has changed failed; it is asked again", name)
+            return None

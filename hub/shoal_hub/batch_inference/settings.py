@@ -28,3 +28,11 @@ class InferenceSettings(BaseModel):
     inference_look_s: float = _setting(
         "SHOAL_INFERENCE_LOOK_S", 10.0, "s", "Between two looks at the schedules of batch inference.", gt=0, le=3600
     )
+    inference_max_bytes: int = _setting(
+        "SHOAL_INFERENCE_MAX_BYTES",
+        50 * 2**30,
+        "bytes",
+        "What runs of batch inference that have not ended well may keep of their rows, to be gone on with; beyond it "
+        "the oldest go.",
+        ge=0,
+    )

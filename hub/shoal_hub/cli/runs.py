@@ -102,5 +102,9 @@ def _rows(values: Sequence[Mapping[str, object]]) -> list[tuple[object, ...]]:
     return [(name, *(one.get(name) for one in values)) for name in names]
 
 
-def _at(milliseconds: int) -> datetime:
-    return datetime.fromtimestamp(milliseconds / 1000, UTC)
+def _at(milliseconds: int) -> datetime | None:
+    """Return a time; None for one beyond the calendar, as of a client that told nanoseconds."""
+    try:
+        return datetime.fromtimestamp(milliseconds / 1000, UTC)
+    except (ValueError, OverflowError, OSError):
+        return None

@@ -4,9 +4,10 @@ All of it can be made anew; what a run has registered is in the store of artifac
 """
 
 import logging
+import os
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -34,8 +35,13 @@ def trim(root: Path, most_bytes: int, *, now_s: float | None = None, parts: Sequ
         now_s: The time, Unix; None: now.
         parts: Folders in it whose folders are looked at.
     """
+    return trim_folders([path for part in parts for path in _folders(root / part)], most_bytes, root.name, now_s=now_s)
+
+
+def trim_folders(folders: Iterable[Path], most_bytes: int, what: str, *, now_s: float | None = None) -> int:
+    """Do as `trim`, with these folders; `what` is what the log calls them."""
     now_s = time.time() if now_s is None else now_s
-    kept = sorted(_kept(path) for part in parts for path in _folders(root / part))
+    kept = sorted(map(_kept, folders))
     left, removed = sum(one.size_bytes for one in kept), 0
     for one in kept:
         if left - removed <= most_bytes or one.changed_s > now_s - _IN_USE_S:
@@ -43,7 +49,7 @@ def trim(root: Path, most_bytes: int, *, now_s: float | None = None, parts: Sequ
         shutil.rmtree(one.folder, ignore_errors=True)
         removed += one.size_bytes
     if removed:
-        log.info("%s kept %d bytes, at most %d are allowed: the oldest %d went", root.name, left, most_bytes, removed)
+        log.info("%s kept %d bytes, at most %d are allowed: the oldest %d went", what, left, most_bytes, removed)
     return removed
 
 
@@ -52,5 +58,18 @@ def _folders(part: Path) -> list[Path]:
 
 
 def _kept(folder: Path) -> _Kept:
-    stats = [path.stat() for path in (folder, *folder.rglob("*"))]
-    return _Kept(max(one.st_mtime for one in stats), sum(one.st_size for one in stats), folder)
+    stats = [found for path in (folder, *_within(folder)) if (found := _stat(path)) is not None]
+    return _Kept(max((one.st_mtime for one in stats), default=0.0), sum(one.st_size for one in stats), folder)
+
+
+def _within(folder: Path) -> Iterator[Path]:
+    for parent, folders, files in os.walk(folder):  # which passes over what goes meanwhile
+        yield from (Path(parent, name) for name in (*folders, *files))
+
+
+def _stat(path: Path) -> os.stat_result | None:
+    """Return how a file is; None: a job that runs has taken it away."""
+    try:
+        return path.stat()
+    except FileNotFoundError:
+        return None

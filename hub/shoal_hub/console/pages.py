@@ -54,8 +54,14 @@ def size(size_bytes: int) -> str:
 
 
 def at_ms(milliseconds: int | None) -> str:
-    """Return a time, milliseconds since 1970, for people; a dash for none."""
-    return "-" if milliseconds is None else f"{datetime.fromtimestamp(milliseconds / 1000, UTC):%Y-%m-%d %H:%M:%S}"
+    """Return a time, milliseconds since 1970, for people; a dash for none, or for one beyond the calendar.
+
+    A client that tells nanoseconds says such a time.
+    """
+    try:
+        return "-" if milliseconds is None else f"{datetime.fromtimestamp(milliseconds / 1000, UTC):%Y-%m-%d %H:%M:%S}"
+    except (ValueError, OverflowError, OSError):
+        return "-"
 
 
 def number(value: float | None) -> str:

@@ -81,7 +81,9 @@ def _run(job_id: str, settings: Settings, folder: Path, database: Database) -> b
             _note_error(session, job_id, error, Retrying.of(settings))
         return False
     with database.transaction() as session:
-        return finish(session, job_id, result=result.model_dump(mode="json"))
+        has_ended = finish(session, job_id, result=result.model_dump(mode="json"))
+        # It may have said so itself, in the transaction that keeps what it made.
+        return has_ended or session.get_one(Job, job_id, populate_existing=True).state == "succeeded"
 
 
 def _note_error(session: Session, job_id: str, error: Exception, retrying: Retrying) -> None:

@@ -4,6 +4,7 @@ What is being written is the file `log`; what was before it lies in files that a
 begin, `log.<offset>`, of which the oldest go.
 """
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -30,6 +31,8 @@ class LogPart(NamedTuple):
 class BoundedLog:
     """Appends to a job's log, and lets its beginning go.
 
+    What the disk does not take is lost, and how much that was is told as soon as it takes something again.
+
     Args:
         folder: The job's.
         most_bytes: That are kept.
@@ -39,24 +42,40 @@ class BoundedLog:
         self._folder, self._most_bytes = folder, most_bytes
         self._part_bytes = max(1, most_bytes // _PARTS)
         self._file = (folder / LOG_FILE).open("ab", buffering=0)
+        self._lost_bytes = 0
 
     def write(self, data: bytes) -> None:
         """Append some bytes."""
-        for start in range(0, len(data), self._part_bytes):
-            self._file.write(data[start : start + self._part_bytes])
-            if self._file.tell() >= self._part_bytes:
-                self._turn()
+        if self._lost_bytes:
+            told = f"\n… {self._lost_bytes} bytes of output were lost: the disk took no more\n".encode()
+            if self._append(told) < len(told):
+                self._lost_bytes += len(data)
+                return
+        self._lost_bytes = len(data) - self._append(data)
 
     def close(self) -> None:
         """Let go of the file."""
+        self.write(b"")
         self._file.close()
+
+    def _append(self, data: bytes) -> int:
+        """Append as much as the disk takes, and return how many bytes that was."""
+        written = 0
+        with suppress(OSError):
+            while written < len(data):
+                written += self._file.write(data[written : written + self._part_bytes])
+                if self._file.tell() >= self._part_bytes:
+                    self._turn()
+        return written
 
     def _turn(self) -> None:
         """Begin the next file; the oldest go, so that what is left and another part fit the bound."""
         parts = _parts(self._folder)
-        (self._folder / LOG_FILE).rename(self._folder / f"{LOG_FILE}.{parts[-1][0]:020d}")
+        with suppress(FileNotFoundError):  # it was renamed already, and the next could not be made
+            (self._folder / LOG_FILE).rename(self._folder / f"{LOG_FILE}.{parts[-1][0]:020d}")
+        following = (self._folder / LOG_FILE).open("ab", buffering=0)
         self._file.close()
-        self._file = (self._folder / LOG_FILE).open("ab", buffering=0)
+        self._file = following
         kept = [path for _, path in _parts(self._folder)[:-1]]
         total = sum(path.stat().st_size for path in kept)
         for path in kept[:-1]:  # one has to stay: it says where the next begins

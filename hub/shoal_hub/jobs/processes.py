@@ -30,9 +30,10 @@ def kill_all(job_id: str, leader: int | None = None) -> int:
         leader: The process that it began with, whose session's others are of it whatever they have inherited.
     """
     killed = 0
+    session = leader if leader is not None and _may_lead(leader, job_id) else None
     for pid in _pids():
         with suppress(OSError):
-            killed += _kill_if_of(pid, job_id, leader)
+            killed += _kill_if_of(pid, job_id, session)
     return killed
 
 
@@ -68,13 +69,29 @@ def _pids() -> list[int]:
     return [int(one.name) for one in Path("/proc").iterdir() if one.name.isdigit() and int(one.name) != os.getpid()]
 
 
-def _kill_if_of(pid: int, job_id: str, leader: int | None) -> bool:
+def _may_lead(pid: int, job_id: str) -> bool:
+    """Return whether a process is the job's, or has ended; after a restart its number may be somebody else's."""
+    try:
+        environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        has_ended = "\nState:\tZ" in Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    except OSError:
+        return False
+    return has_ended or _mark(job_id) in environment
+
+
+def _mark(job_id: str) -> bytes:
+    return f"{MARK}={job_id}".encode()
+
+
+def _kill_if_of(pid: int, job_id: str, session: int | None) -> bool:
     """Kill a process if it is of the job; by a handle, since its number may be somebody else's a moment later."""
     handle = os.pidfd_open(pid)
     try:
         environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
         is_log = Path(f"/proc/{pid}/comm").read_text().strip() == NAME
-        is_of_job = f"{MARK}={job_id}".encode() in environment or os.getsid(pid) == leader
+        is_of_job = _mark(job_id) in environment or os.getsid(pid) == session
         if not is_of_job or is_log:
             return False
         signal.pidfd_send_signal(handle, signal.SIGKILL)

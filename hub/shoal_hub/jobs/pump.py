@@ -6,6 +6,7 @@ It lives as long as one of them has the pipe open, so that the last words of a p
 import os
 import signal
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Final
 
@@ -37,9 +38,9 @@ def _pump(reading: int, folder: Path, most_bytes: int) -> None:
         for one in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(one, signal.SIG_IGN)
         Path("/proc/self/comm").write_text(NAME)
-        log = BoundedLog(folder, most_bytes)
-        while data := os.read(reading, _BLOCK):
-            log.write(data)
+        with closing(BoundedLog(folder, most_bytes)) as log:
+            while data := os.read(reading, _BLOCK):
+                log.write(data)
         status = 0
     finally:
         os._exit(status)  # nothing of the process that it was forked from is to happen twice

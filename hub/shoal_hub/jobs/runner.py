@@ -29,7 +29,7 @@ from shoal_hub.jobs.log import job_folder, log_path, read_tail
 from shoal_hub.jobs.processes import MARK, cause_of, count_oom_kills, end_group, kill_all
 from shoal_hub.jobs.queue import Retrying, end_attempt, finish
 from shoal_hub.jobs.settings import parse_at_once
-from shoal_hub.jobs.tables import ENDED, OPEN, Cause, Job
+from shoal_hub.jobs.tables import OPEN, Cause, Job
 from shoal_hub.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -117,17 +117,20 @@ class JobRunner:
                 finish(session, job_id, error=why, cause="wall_time")
 
     def _end_given_up(self) -> None:
-        """End the processes of jobs that have ended otherwise: first they are asked to, and killed after a while."""
+        """End the processes of jobs that run no more: first they are asked to, and killed after a while.
+
+        A job that was cancelled and is to be done again is queued already while its process goes on.
+        """
         mine = [*self._children, *self._adopted]
         if not mine:
             return
         with self._database.session() as session:
-            jobs = session.exec(select(Job).where(col(Job.id).in_(mine), col(Job.state).in_(ENDED))).all()
+            jobs = session.exec(select(Job).where(col(Job.id).in_(mine), Job.state != "running")).all()
         for job in jobs:
             child = self._children.get(job.id)
             leader = self._adopted[job.id] if child is None else child.pid
             if job.id not in self._killed_at:
-                if not _says_itself(job):
+                if not _says_itself(job) and (child is not None or _leads(leader, job.id)):
                     end_group(leader)
                 self._killed_at[job.id] = time.monotonic() + self._settings.job_stop_s
             elif time.monotonic() >= self._killed_at[job.id]:
@@ -165,13 +168,16 @@ class JobRunner:
 
     def _requeue_orphans(self) -> None:
         with self._database.transaction() as session:
-            for job in session.exec(select(Job).where(Job.state == "running")):
+            # Of rows that somebody else holds, whose job ends now or keeps what it made, the next tick takes note.
+            running = select(Job).where(Job.state == "running").with_for_update(skip_locked=True)
+            for job in session.exec(running).all():
                 if job.id in self._children:
                     continue
                 if job.pid is not None and _is_alive(job):
                     self._adopted[job.id] = job.pid
                     continue
                 self._adopted.pop(job.id, None)
+                self._killed_at.pop(job.id, None)
                 kill_all(job.id, job.pid)
                 if job.attempts >= self._retrying.attempts:
                     why = f"its process vanished {job.attempts} times: {self._last_line(job.id)}"
@@ -183,9 +189,8 @@ class JobRunner:
 
     def _start_queued(self) -> None:
         with self._database.transaction() as session:
-            queued = session.exec(
-                select(Job).where(Job.state == "queued").order_by(col(Job.priority).desc(), col(Job.created_at))
-            ).all()
+            waiting = select(Job).where(Job.state == "queued").with_for_update(skip_locked=True)
+            queued = session.exec(waiting.order_by(col(Job.priority).desc(), col(Job.created_at))).all()
             now = utc_now()
             for job in self._whose_turn_it_is(queued, self._running(session), now):
                 child = self._spawn(job.id)
@@ -201,7 +206,8 @@ class JobRunner:
         free = self._settings.max_jobs - sum(count for kind, count in running.items() if kind not in WAITING_KINDS)
         chosen = []
         for job in queued:
-            is_ending = job.id in self._children  # it has told that it failed, and its process is about to end
+            # It has told that it failed, or was cancelled and asked for again, and its process is about to end.
+            is_ending = job.id in self._children or job.id in self._adopted
             if is_ending or (job.not_before is not None and job.not_before > now):
                 continue
             if job.kind not in WAITING_KINDS:
@@ -214,8 +220,7 @@ class JobRunner:
 
     def _running(self, session: Session) -> Counter[str]:
         """Return how many jobs run, by kind; one that was ended counts until its processes have."""
-        ending = [job_id for job_id in self._children if job_id in self._killed_at]
-        counted = select(Job.kind).where(or_(col(Job.state) == "running", col(Job.id).in_(ending)))
+        counted = select(Job.kind).where(or_(col(Job.state) == "running", col(Job.id).in_(list(self._killed_at))))
         return Counter(session.exec(counted).all())
 
     def _spawn(self, job_id: str) -> "subprocess.Popen[bytes]":

@@ -39,6 +39,7 @@ from shoal_hub.supervise.prepare import device_access, device_listener_host
 from shoal_hub.tracing.export import start_tracing
 from shoal_hub.tracing.remembered import TracePruner
 from shoal_hub.tracing.spans import stop_tracing
+from shoal_hub.training.ends import TrainingEnds
 from shoal_hub.transfer.publishing import Transfers
 from shoal_hub.trust.ca import DeviceAuthority
 from shoal_hub.trust.director import Director
@@ -96,6 +97,7 @@ def build_controller(
             CapturePruner(database, artifacts, timedelta(seconds=settings.captures_retention_s)),
             BenchmarkOffers(database),
             CompressionRuns(database),
+            TrainingEnds(database),
             AnswerPruner(database, artifacts, timedelta(seconds=settings.batch_answers_retention_s)),
         ),
         tick_s=settings.tick_s,

@@ -3,21 +3,21 @@
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from math import inf, isfinite
+from math import ceil, inf, isfinite, nan
 from typing import Final
 
 from sqlalchemy import func
 from sqlmodel import Session, col, select
 
 from shoal_hub.tracking.tables import TrackedMetric
-from shoal_hub.tracking.values import Measured, history_of
 
 Curve = Sequence[tuple[int, float]]
 """Steps and values, in the order of steps."""
 MOST_POINTS: Final = 400
 """Of a curve; of longer ones each stretch shows its lowest and its highest value."""
 MOST_CURVES: Final = 64
-_READ: Final = 50_000
+_READ: Final = 2_000
+"""Of a curve's values; of longer ones they are evenly spread."""
 
 
 def curves_of(session: Session, runs: Iterable[str]) -> dict[str, dict[str, Curve]]:
@@ -27,21 +27,26 @@ def curves_of(session: Session, runs: Iterable[str]) -> dict[str, dict[str, Curv
     """
     ids = list(runs)
     found: dict[str, dict[str, Curve]] = defaultdict(dict)
-    measured = col(TrackedMetric.key)
-    several = (
-        select(measured)
-        .where(col(TrackedMetric.run).in_(ids))
-        .group_by(measured)
-        .having(func.count(func.distinct(col(TrackedMetric.step))) > 1)
-        .order_by(measured)
-        .limit(MOST_CURVES)
-    )
-    for key in session.exec(several).all():
-        for run in ids:
-            page = history_of(session, run, key, limit=_READ, token="")
-            if page.items:
-                found[key][run] = thinned(_last_of_steps(page.items))
+    measured, step = col(TrackedMetric.key), col(TrackedMetric.step)
+    of_these = col(TrackedMetric.run).in_(ids)
+    several = select(measured).where(of_these).group_by(measured).having(func.max(step) > func.min(step))
+    keys = session.exec(several.order_by(measured).limit(MOST_CURVES)).all()
+    counted = select(measured, TrackedMetric.run, func.count()).where(of_these, measured.in_(keys))
+    for key, run, count in session.exec(counted.group_by(measured, TrackedMetric.run).order_by(measured)).all():
+        found[key][run] = thinned(_last_of_steps(_points(session, run, key, every=ceil(count / _READ))))
     return dict(found)
+
+
+def _points(session: Session, run: str, key: str, *, every: int) -> Curve:
+    """Return one in so many of a metric's values, the newest among them, in the order of steps and times."""
+    one = TrackedMetric
+    newest_first = (col(one.step).desc(), col(one.at_ms).desc(), col(one.value).desc(), col(one.model).desc())
+    place = func.row_number().over(order_by=newest_first)
+    ordered = select(one.step, one.value, one.is_nan, place.label("place")).where(one.run == run, one.key == key)
+    rows = ordered.subquery()
+    wanted = select(rows.c.step, rows.c.value, rows.c.is_nan).where((rows.c.place - 1) % every == 0)
+    told = session.exec(wanted.order_by(rows.c.place.desc())).all()
+    return [(step, nan if is_nan else value) for step, value, is_nan in told]
 
 
 def thinned(curve: Curve, most: int = MOST_POINTS) -> Curve:
@@ -59,9 +64,6 @@ def thinned(curve: Curve, most: int = MOST_POINTS) -> Curve:
     return kept
 
 
-def _last_of_steps(items: Sequence[Measured]) -> Curve:
+def _last_of_steps(points: Curve) -> Curve:
     """Return one value a step: the last that was measured, as of an epoch that was done again after a kill."""
-    last: dict[int, float] = {}
-    for one in items:
-        last[one.step] = one.value
-    return list(last.items())
+    return list(dict(points).items())

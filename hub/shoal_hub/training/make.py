@@ -8,7 +8,7 @@ import logging
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -18,7 +18,7 @@ from shoal_hub.audit.record import record
 from shoal_hub.compression.kept import trim
 from shoal_hub.database import utc_now
 from shoal_hub.errors import NotFoundError
-from shoal_hub.jobs.queue import require_running
+from shoal_hub.jobs.queue import finish, require_running
 from shoal_hub.jobs.work import JobWork
 from shoal_hub.registry.bundle_files import restore_bundle
 from shoal_hub.registry.inspection import inspect_in_child
@@ -41,6 +41,8 @@ log = logging.getLogger(__name__)
 
 TRAININGS: Final = "trainings"
 _PARTS: Final = ("steps", "snapshots", "runs", "working")
+_MADE: Final = (SENT, "champion", "bundle")
+"""Folders in the job's that are of one attempt."""
 
 
 def run(work: JobWork) -> TrainingResult:
@@ -50,13 +52,20 @@ def run(work: JobWork) -> TrainingResult:
         TrainingError: A step can not be done; what was done before it is kept.
         RefusedError: It reads what it may not.
     """
-    params = TrainingParams.model_validate(work.params)
-    file = _restored(work, params.run)
-    check_allowed(file.pipeline, work.settings)
-    check_files(file.pipeline, file.path.parent, work.settings)
     trainings = work.settings.data / TRAININGS
     make_folder(trainings)
     _trim(trainings, work.settings.training_max_bytes)
+    try:
+        return _run(work, TrainingParams.model_validate(work.params), trainings)
+    finally:
+        for made in _MADE:  # whatever comes of it: each attempt makes them anew
+            shutil.rmtree(work.folder / made, ignore_errors=True)
+
+
+def _run(work: JobWork, params: TrainingParams, trainings: Path) -> TrainingResult:
+    file = _restored(work, params.run)
+    check_allowed(file.pipeline, work.settings)
+    check_files(file.pipeline, file.path.parent, work.settings)
     bundle = work.folder / "bundle"
     shutil.rmtree(bundle, ignore_errors=True)
     with _alone(trainings / file.pipeline.name) as root, study_storage(work.settings, work.database) as storage:
@@ -70,9 +79,7 @@ def run(work: JobWork) -> TrainingResult:
             recorder=_recorder(work, params.run),
             study_storage=storage,
         )
-    version = _register(work, params, file.pipeline.name, bundle) if params.is_registered else None
-    shutil.rmtree(bundle)
-    return _result(params, done, version)
+    return _register(work, params, done, bundle) if params.is_registered else _result(params, done, None)
 
 
 class _Told:
@@ -121,8 +128,10 @@ def _champion(work: JobWork, named: str) -> Path | None:
     return folder
 
 
-def _register(work: JobWork, params: TrainingParams, model: str, folder: Path) -> int:
+def _register(work: JobWork, params: TrainingParams, done: RunRecord, folder: Path) -> TrainingResult:
+    """Register what came of it; in the same transaction the job has succeeded, so that it is never done twice."""
     work.progress("register", 0, 1)
+    model = done.pipeline
     bundle = read_checked_bundle(folder, model, is_licence_required=work.settings.require_licence)
     inspection = inspect_in_child(folder, BundleLimits.of(work.settings))
     request = RegisterRequest(aliases=params.aliases, recipe={"job": work.job_id, "run": params.run})
@@ -134,7 +143,9 @@ def _register(work: JobWork, params: TrainingParams, model: str, folder: Path) -
         set_run_tags(session, find_active(session, params.run), {"shoal.version": f"{model}/{version.number}"})
         subject = f"models/{model}/versions/{version.number}"
         record(session, JOBS, "training.register", subject, {}, {"job": work.job_id})
-        return version.number
+        result = _result(params, done, version.number)
+        finish(session, work.job_id, result=result.model_dump(mode="json"))
+    return result
 
 
 def _result(params: TrainingParams, done: RunRecord, version: int | None) -> TrainingResult:
@@ -145,17 +156,33 @@ def _result(params: TrainingParams, done: RunRecord, version: int | None) -> Tra
 
 
 def _trim(trainings: Path, most_bytes: int) -> None:
-    parts = [f"{one.name}/{part}" for one in trainings.iterdir() for part in _PARTS]
-    trim(trainings, most_bytes, parts=parts)
+    """Let go what was kept the longest; a pipeline that another job is at stays as it is."""
+    with ExitStack() as held:
+        free = [one.name for one in trainings.iterdir() if held.enter_context(_locked(one, waits=False))]
+        trim(trainings, most_bytes, parts=[f"{name}/{part}" for name in free for part in _PARTS])
 
 
 @contextmanager
 def _alone(root: Path) -> Iterator[Path]:
     """Have a pipeline's folder of results for this job; another one of the same name waits for its end."""
     root.mkdir(exist_ok=True)
+    with _locked(root, waits=True):
+        yield root
+
+
+@contextmanager
+def _locked(root: Path, *, waits: bool) -> Iterator[bool]:
+    """Have a folder for this process alone; yield False where another has it, unless it is waited for."""
     handle = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield root
+        yield _lock(handle, waits=waits)
     finally:
         os.close(handle)
+
+
+def _lock(handle: int, *, waits: bool) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX if waits else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

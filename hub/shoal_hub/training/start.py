@@ -18,6 +18,8 @@ from shoal_hub.training.request import TrainingParams, TrainingPublic, TrainingR
 from shoal_training.pipeline.recording import PIPELINE_FILE
 
 KIND = "training"
+SUBJECT = "runs/"
+"""What a training's job is about begins so; its run's id follows."""
 SENT = "pipeline"
 """Folder among a run's artifacts of what was sent."""
 
@@ -52,7 +54,7 @@ def start_training(
         aliases=request.aliases,
         is_fresh=request.is_fresh,
     )
-    subject = f"runs/{run.id}"
+    subject = f"{SUBJECT}{run.id}"
     job = enqueue(session, KIND, subject, params.model_dump(mode="json"), by=by, priority=request.priority)
     set_run_tags(session, run, {"shoal.job": job.id})
     return TrainingPublic(job=job.id, run=run.id, model=pipeline.name)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from shoal_hub.batch_inference.due import Facts, due, seen_now
+from shoal_hub.batch_inference.due import Facts, due, is_found_first, seen_as_found, seen_now
 from shoal_training.batch_inference.schedule import Schedule
 
 NOON = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
@@ -54,6 +54,23 @@ def test_new_data_is_due_when_the_fingerprint_is_another_and_not_while_it_is_unk
     seen = seen_now(schedule, known)
     assert due(schedule, known._replace(seen=seen), NOON) == ""
     assert due(schedule, known._replace(seen=seen, fingerprint="b"), NOON) == "the source has changed"
+
+
+def test_a_run_that_begins_while_the_source_is_not_known_leaves_what_was_seen_of_it() -> None:
+    schedule = Schedule.model_validate({"cron": "0 * * * *", "events": [{"kind": "new_data"}]})
+    assert seen_now(schedule, facts(seen={"new_data": "a"})) == {"new_data": "a"}
+
+
+def test_what_there_is_when_a_schedule_is_switched_on_counts_as_seen() -> None:
+    schedule = Schedule.model_validate({"events": [{"kind": "new_data"}, {"kind": "production"}]})
+    on = facts(seen=seen_as_found(schedule, facts()))
+    assert due(schedule, on, NOON) == ""
+    found = on._replace(fingerprint="a")
+    assert (due(schedule, found, NOON), is_found_first(found)) == ("", True)
+    seen = seen_now(schedule, found)
+    assert not is_found_first(found._replace(seen=seen))
+    assert due(schedule, found._replace(seen=seen), NOON) == ""
+    assert due(schedule, found._replace(seen=seen, fingerprint="b"), NOON) == "the source has changed"
 
 
 def test_a_dependency_is_due_when_all_have_ended_well_since_the_last_run() -> None:

@@ -1,5 +1,6 @@
 """Batch inferences at the hub: set, run in a job, cancelled, gone on with, and kept within what is allowed."""
 
+import os
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -7,6 +8,8 @@ import pytest
 from tests.hub.batch_inference.nightly import ROWS, TEXT, Nightly
 from tests.hub.registry.bundles import WEIGHTS
 
+from shoal_hub.batch_inference.runs import open_runs
+from shoal_hub.batch_inference.work import trim_parts
 from shoal_training.batch_inference.manifest import Manifest
 
 
@@ -124,3 +127,21 @@ def test_secrets_and_folders_of_another_hub_are_refused_by_name(sqlite_nightly: 
         found = sqlite_nightly.set(text, expected=404 if told.startswith("no ") else 422)
         assert told in found["error"]["message"]
     assert "its file is called nightly" in sqlite_nightly.set(name="other", expected=422)["error"]["message"]
+
+
+def test_rows_of_runs_that_failed_are_let_go_of_but_not_of_those_at_work(sqlite_nightly: Nightly) -> None:
+    sqlite_nightly.set()
+    begun = sqlite_nightly.send("POST", "/nightly/runs", 201)
+    runs = sqlite_nightly.hub.settings.data / "batch-inference" / "runs"
+    kept = {name: runs / "nightly" / name / "parts" for name in ("failed", begun["id"])}
+    for folder in kept.values():
+        folder.mkdir(parents=True)
+        (folder / "000000.arrow").write_bytes(b"x" * 100)
+        for path in (folder / "000000.arrow", folder):
+            os.utime(path, (1.0, 1.0))
+    with sqlite_nightly.hub.database.session() as session:
+        at_work = open_runs(session)
+    trim_parts(runs, 10**9, besides=at_work)
+    assert all(one.exists() for one in kept.values())
+    trim_parts(runs, 0, besides=at_work)
+    assert [name for name, one in kept.items() if one.exists()] == [begun["id"]]

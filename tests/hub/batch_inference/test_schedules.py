@@ -60,18 +60,70 @@ def test_a_version_that_becomes_production_is_run_once(nightly: Nightly, look: L
     assert look() == ["colours version 2 is in production"]
 
 
-def test_a_source_that_changes_is_run(nightly: Nightly, look: Look, schedules: InferenceSchedules) -> None:
-    nightly.set(TEXT + "schedule: {events: [{kind: new_data, look_s: 5}]}\n")
+NEW_DATA = TEXT + "schedule: {events: [{kind: new_data, look_s: 5}]}\n"
 
-    def looked() -> list[Any]:
+
+@pytest.fixture
+def looked(look: Look, schedules: InferenceSchedules) -> Look:
+    """Looks, and again when the source has been asked."""
+
+    def twice() -> list[Any]:
         found = look()  # asks
         schedules._threads.submit(lambda: None).result(10)
         return found + look()
 
+    return twice
+
+
+def test_a_source_that_changes_is_run(nightly: Nightly, looked: Look) -> None:
+    nightly.set(NEW_DATA)
     assert looked() == ["the source has changed"]
     assert looked() == []
     nightly.write_rows(5)
     assert (looked() + looked()) == ["the source has changed"]
+
+
+def test_what_changes_while_a_schedule_is_off_is_not_made_up_for(nightly: Nightly, look: Look, looked: Look) -> None:
+    nightly.set(NEW_DATA.replace("events: [", "events: [{kind: production}, "))
+    assert look() == ["colours version 1 is in production"]
+    looked()
+    nightly.send("PUT", "/nightly/schedule", is_enabled=False)
+    assert look() == []
+    nightly.write_rows(5)
+    nightly.register(seed=1)
+    nightly.send("PUT", "/nightly/schedule", is_enabled=True)
+    assert looked() + looked() == []
+    nightly.write_rows(6)
+    assert looked() + looked() == ["the source has changed"]
+
+
+def test_of_a_file_that_is_set_anew_the_source_is_asked_anew(nightly: Nightly, looked: Look, look: Look) -> None:
+    nightly.set(NEW_DATA)
+    assert looked() == ["the source has changed"]
+    assert looked() == []
+    (nightly.files / "other.csv").write_text((nightly.files / "in.csv").read_text())
+    nightly.set(NEW_DATA.replace("in.csv", "other.csv"))
+    assert look() == [], "what is known is of the other file"
+    assert looked() == ["the source has changed"]
+
+
+def test_a_source_that_fails_in_a_way_of_its_own_is_asked_again(
+    sqlite_nightly: Nightly, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    nightly, now = sqlite_nightly, utc_now()
+    schedules = InferenceSchedules(nightly.hub.database, nightly.hub.settings, iter(range(0, 10**9, 1000)).__next__)
+    nightly.set(NEW_DATA)
+
+    def step() -> int:
+        begun = schedules.step(now)
+        schedules._threads.submit(lambda: None).result(10)
+        return begun
+
+    with monkeypatch.context() as broken:
+        broken.setattr("shoal_hub.batch_inference.schedules.check_files", lambda *_: 1 // 0)
+        assert [step(), step()] == [0, 0]
+    assert "it is asked again" in caplog.text
+    assert [step(), step()] == [0, 1]
 
 
 def test_one_runs_after_another_has_ended_well(nightly: Nightly, look: Look) -> None:

@@ -35,3 +35,10 @@ def test_what_was_changed_lately_stays_whatever_it_takes(tmp_path: Path) -> None
 
 def test_nothing_is_there_yet(tmp_path: Path) -> None:
     assert trim(tmp_path / "none", 0) == 0
+
+
+def test_what_a_job_takes_away_meanwhile_is_passed_over(tmp_path: Path) -> None:
+    folder = _put(tmp_path / "recipes" / "a", 100, 30)
+    (folder / "gone").symlink_to(tmp_path / "gone")  # is found, and is not there
+    assert trim(tmp_path, 1_000_000, now_s=NOW_S) == 0
+    assert folder.exists()

@@ -1,10 +1,12 @@
 """Trainings in the console: runs, their curves and files, runs compared; jobs, their log, and their buttons."""
 
 import re
+from itertools import pairwise
 from math import inf, nan
 
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy import event
 from tests.hub.console.conftest import csrf_of
 
 from shoal_hub.console.curves import CURVE_HEIGHT, CURVE_WIDTH, picture_of
@@ -16,7 +18,7 @@ from shoal_hub.jobs.tables import Job
 from shoal_hub.tracking.curves import MOST_POINTS, curves_of, thinned
 from shoal_hub.tracking.experiments import experiment_for
 from shoal_hub.tracking.files import keep_file
-from shoal_hub.tracking.runs import create_run
+from shoal_hub.tracking.runs import create_run, find_run, update_run
 from shoal_hub.tracking.values import Measured, log_metrics, log_params
 
 
@@ -66,6 +68,17 @@ def test_a_run_is_shown_with_its_curve_its_figures_and_its_files(visitor: TestCl
     assert visitor.get("/console/runs/none").status_code == 404
     page = visitor.get(f"/runs/{run}")
     assert re.findall(r"\son\w+=|<script>|style=", page.text) == []
+
+
+@pytest.mark.parametrize("told", [1_700_000_000 * 10**9, 2**63 - 1])
+def test_a_run_whose_client_told_its_time_in_other_units_is_shown_without_it(
+    visitor: TestClient, hub: HubContext, told: int
+) -> None:
+    run = add_run(hub, "hasty", [1.0])
+    with hub.database.transaction() as session:
+        find_run(session, run).started_ms = told
+    assert "<time>-</time>" in visitor.get("/console/runs").text
+    assert visitor.get(f"/console/runs/{run}").status_code == 200
 
 
 def test_a_report_is_shown_as_a_page_of_no_site_and_other_files_are_saved(visitor: TestClient, hub: HubContext) -> None:
@@ -155,3 +168,27 @@ def test_a_long_curve_keeps_its_extremes(hub: HubContext) -> None:
         log_metrics(session, run, [Measured("train_loss", 2.5, 2, 1000)])
     with hub.database.session() as session:
         assert curves_of(session, [run]) == {"train_loss": {run: [(1, 3.0), (2, 2.5)]}}, "of a step that was done twice"
+
+
+def test_of_a_metric_with_very_many_values_the_whole_way_is_shown(hub: HubContext) -> None:
+    values = [float(at) for at in range(4_500)]
+    run = add_run(hub, "long", values)
+    loaded: list[object] = []
+    with hub.database.session() as session:
+        event.listen(session, "loaded_as_persistent", lambda _, row: loaded.append(row))
+        [curve] = curves_of(session, [run])["train_loss"].values()
+    assert loaded == [], "columns are read, not objects"
+    assert curve[-1] == (4_500, 4_499.0), "the newest is among them"
+    assert curve[0][0] <= 3
+    gaps = [after - before for (before, _), (after, _) in pairwise(curve)]
+    assert max(gaps) < 50, "they are evenly spread"
+
+
+def test_a_page_looks_again_for_as_long_as_a_run_goes_on(visitor: TestClient, hub: HubContext) -> None:
+    runs = [add_run(hub, name, [1.0]) for name in ("one", "two")]
+    parts = [f"/console/runs/{runs[0]}", f"/console/runs/compare?run={runs[0]}&run={runs[1]}"]
+    assert all('hx-trigger="every 30s"' in visitor.get(part).text for part in parts)
+    with hub.database.transaction() as session:
+        for run in runs:
+            update_run(session, find_run(session, run), status="FINISHED", ended_ms=9, name=None)
+    assert not any("every" in visitor.get(part).text for part in parts)

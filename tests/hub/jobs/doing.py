@@ -1,6 +1,7 @@
 """The process of a job that does what a test wants of it: `python -m tests.hub.jobs.doing JOB`."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -38,6 +39,10 @@ def run(work: JobWork) -> Done:
                 pass
         case "wait":
             _wait(work)
+        case "hold back" if attempt == 1:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # as native code does that does not return to Python
+            _say("holding")
+            time.sleep(600)
         case "say threads":
             _say(os.environ["OMP_NUM_THREADS"])
     return Done(attempt=attempt)

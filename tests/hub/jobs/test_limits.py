@@ -1,6 +1,9 @@
 """What jobs may take, and how they end, with real processes: memory, CPU, time, kills, back-off, cancelling."""
 
 import os
+import signal
+import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -14,7 +17,8 @@ from shoal_hub.context import HubContext
 from shoal_hub.database import utc_now
 from shoal_hub.errors import JobError
 from shoal_hub.jobs.log import job_folder, read_tail
-from shoal_hub.jobs.queue import cancel, enqueue, require_running
+from shoal_hub.jobs.processes import kill_all
+from shoal_hub.jobs.queue import cancel, do_again, enqueue, require_running
 from shoal_hub.jobs.runner import JobRunner
 from shoal_hub.jobs.tables import Job
 
@@ -146,6 +150,49 @@ def test_a_job_of_a_runner_that_is_gone_is_ended_too(new_site: NewSite) -> None:
     assert child.wait(_WAIT_S) != 0
     after.tick_until(lambda: not after.runner.is_busy)
     assert (job_folder(site.hub.settings, job_id) / "cleaned").exists(), "it was asked before it was killed"
+
+
+def cancel_and_ask_again(site: Site, job_id: str) -> None:
+    with site.hub.database.transaction() as session:
+        cancel(session, job_id, by="ada")
+        row = session.get_one(Job, job_id, populate_existing=True)
+        row.kind = "training"  # whose jobs are done again by hand
+        do_again(session, row, by="ada")
+        row.kind = doing.KIND
+
+
+@pytest.mark.parametrize("is_adopted", [False, True])
+def test_a_job_that_is_cancelled_and_asked_for_again_between_two_looks_has_its_process_ended_first(
+    new_site: NewSite,
+    is_adopted: bool,
+) -> None:
+    site = new_site(job_stop_s=0.3)
+    job_id = site.start("hold back")
+    site.tick_until(lambda: "holding" in site.log(job_id))
+    child = site.runner._children[job_id]
+    if is_adopted:
+        before, site = site, new_site(job_stop_s=0.3)
+        del before.runner._children[job_id]
+        site.runner.tick()
+        threading.Thread(target=child.wait, daemon=True).start()
+    cancel_and_ask_again(site, job_id)
+    site.runner.tick()
+    assert site.job(job_id).state == "queued", "its process goes on"
+    job = site.end(job_id)
+    assert (job.state, job.result) == ("succeeded", {"attempt": 2})
+    assert child.wait(_WAIT_S) == -signal.SIGKILL
+    site.tick_until(lambda: not site.runner.is_busy)
+    assert site.runner._killed_at == {}, "the next cancel asks first"
+
+
+def test_the_session_of_somebody_who_has_the_number_of_an_old_process_is_left_alone() -> None:
+    stranger = subprocess.Popen(["sleep", "60"], start_new_session=True)
+    try:
+        assert kill_all("j-of-long-ago", stranger.pid) == 0
+        assert stranger.poll() is None
+    finally:
+        stranger.kill()
+        stranger.wait()
 
 
 def test_what_a_job_prints_is_bounded_and_whole_at_its_end(new_site: NewSite) -> None:

@@ -49,3 +49,24 @@ def test_a_reader_whose_place_is_kept_no_longer_goes_on_with_what_is(tmp_path: P
 def test_a_log_that_was_not_begun_is_empty(tmp_path: Path) -> None:
     assert read_log(tmp_path, 0, 100) == (0, b"")
     assert read_tail(tmp_path, 100) == ""
+
+
+def test_what_a_full_disk_does_not_take_is_told_of_once_it_takes_something_again(tmp_path: Path) -> None:
+    with Path("/dev/full").open("wb", buffering=0) as full, closing(BoundedLog(tmp_path, 400)) as log:
+        log.write(b"before")
+        disk, log._file = log._file, full
+        log.write(b"lost ")
+        log.write(b"too")
+        log._file = disk
+        log.write(b"after")
+    told = "\n… 8 bytes of output were lost: the disk took no more\n".encode()
+    assert read_log(tmp_path, 0, 400).data == b"before" + told + b"after"
+
+
+def test_a_log_whose_next_file_could_not_be_made_goes_on(tmp_path: Path) -> None:
+    with closing(BoundedLog(tmp_path, 400)) as log:
+        log.write(b"x" * 99)
+        (tmp_path / "log").rename(tmp_path / "log.00000000000000000000")
+        log.write(b"yz")
+        log.write(b"after")
+    assert read_log(tmp_path, 0, 400).data == b"x" * 99 + b"yz" + b"after"

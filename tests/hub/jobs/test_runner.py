@@ -21,7 +21,7 @@ from shoal_hub.errors import JobError
 from shoal_hub.jobs.child import run_job
 from shoal_hub.jobs.kinds import KINDS, code_of
 from shoal_hub.jobs.log import log_path
-from shoal_hub.jobs.queue import enqueue, finish, give_up
+from shoal_hub.jobs.queue import cancel, enqueue, finish, give_up
 from shoal_hub.jobs.runner import JobRunner, _is_alive
 from shoal_hub.jobs.tables import Job
 from shoal_hub.jobs.work import JobWork
@@ -247,3 +247,55 @@ def test_the_process_of_a_job_that_is_given_up_is_ended(hub: HubContext, new_run
     assert (job(hub, job_id).state, job(hub, job_id).error) == ("failed", "nobody needs it")
     with hub.database.transaction() as session:
         assert not give_up(session, job_id, "again")
+
+
+def meanwhile(call: Callable[[], object]) -> threading.Thread:
+    """Have another process's transaction come in between, for as long as it may take if nothing holds it back."""
+    other = threading.Thread(target=call, daemon=True)
+    other.start()
+    other.join(0.5)
+    return other
+
+
+def test_a_cancel_while_a_job_is_started_is_not_lost(
+    hub: HubContext, new_runner: NewRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner, job_id = new_runner(hub), start(hub)
+    others: list[threading.Thread] = []
+
+    def cancelled() -> None:
+        with hub.database.transaction() as session:
+            assert cancel(session, job_id, by="ada")
+
+    def spawn(_: str) -> "subprocess.Popen[bytes]":
+        others.append(meanwhile(cancelled))
+        return subprocess.Popen(["sleep", "60"], start_new_session=True)
+
+    monkeypatch.setattr(runner, "_spawn", spawn)
+    runner.tick()
+    others[0].join()
+    assert job(hub, job_id).state == "cancelled"
+
+
+def test_an_adopted_job_that_ends_while_it_is_looked_at_is_not_done_again(
+    hub: HubContext, new_runner: NewRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner, job_id = new_runner(hub), start(hub)
+    with hub.database.transaction() as session:
+        row = session.get_one(Job, job_id)
+        row.state, row.pid, row.attempts = "running", 2**22 + 1, 1
+        session.add(row)
+    others: list[threading.Thread] = []
+
+    def succeeded() -> None:
+        with hub.database.transaction() as session:
+            assert finish(session, job_id, result={})
+
+    def is_alive(_: Job) -> bool:
+        others.append(meanwhile(succeeded))
+        return others[0].is_alive()
+
+    monkeypatch.setattr("shoal_hub.jobs.runner._is_alive", is_alive)
+    runner.tick()
+    others[0].join()
+    assert job(hub, job_id).state == "succeeded"

@@ -1,22 +1,29 @@
 """Trainings at the hub: sent, done in a job, recorded, registered; gone on with after a cancel."""
 
+import os
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from fastapi.testclient import TestClient
 from sqlmodel import select
 from tests.hub.training.conftest import PIPELINE, Site
 
 from shoal_hub.context import HubContext
+from shoal_hub.database import utc_now
+from shoal_hub.jobs.child import run_job
 from shoal_hub.jobs.log import job_folder, read_tail
-from shoal_hub.jobs.queue import cancel
+from shoal_hub.jobs.queue import cancel, finish
 from shoal_hub.jobs.runner import JobRunner
+from shoal_hub.jobs.tables import Job
 from shoal_hub.registry.inspection import Inspection, inspect_in_child
 from shoal_hub.registry.limits import BundleLimits
+from shoal_hub.tracking.experiments import to_ms
 from shoal_hub.tracking.files import files_below
 from shoal_hub.tracking.tables import TrackedMetric
 from shoal_hub.training import make
+from shoal_hub.training.ends import TrainingEnds
 
 TORCH = PIPELINE.replace(
     "trainer: {framework: sklearn, algorithm: logistic_regression, parameters: {max_iter: 200}}",
@@ -84,6 +91,54 @@ def test_a_training_that_was_cancelled_before_its_end_registers_nothing(
     monkeypatch.setattr(make, "inspect_in_child", cancelled_meanwhile)
     assert site.work(begun["job"]).state == "cancelled"
     assert site.client.get("/api/v1/models/cheap").status_code == 404
+
+
+def test_a_training_whose_process_is_killed_once_its_version_is_registered_has_succeeded(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = site.begin(is_registered=True)
+
+    def killed(*_: object, **__: object) -> None:
+        raise SystemExit
+
+    monkeypatch.setattr("shoal_hub.jobs.child.finish", killed)
+    with pytest.raises(SystemExit):
+        site.work(begun["job"])
+    job = site.job(begun["job"])
+    assert (job.state, job.result and job.result["version"]) == ("succeeded", 1), "it is not done a second time"
+    monkeypatch.undo()
+    assert run_job(begun["job"], site.hub.settings), "its process says so too"
+    assert {path.name for path in job_folder(site.hub.settings, begun["job"]).iterdir()} == set()
+
+
+def test_a_run_whose_job_ended_without_a_word_to_it_ends_as_the_job_has(hub: HubContext, client: TestClient) -> None:
+    site = Site(hub, client)
+    cancelled, killed, open_one = site.begin(), site.begin(), site.begin()
+    with site.hub.database.transaction() as session:
+        cancel(session, cancelled["job"], by="ada")
+        session.get_one(Job, killed["job"]).state = "running"
+        session.flush()
+        finish(session, killed["job"], error="it was killed", cause="killed")
+    ends = TrainingEnds(site.hub.database, iter((0.0, 0.0, 9.0, 11.0, 11.0)).__next__)
+    assert [ends.step(utc_now()) for _ in range(3)] == [2, 0, 0]
+    shown = [site.get(f"/runs/{one['run']}") for one in (cancelled, killed, open_one)]
+    assert [one["status"] for one in shown] == ["KILLED", "FAILED", "SCHEDULED"]
+    assert shown[1]["ended_ms"] == to_ms(site.job(killed["job"]).ended_at or utc_now())
+    assert shown[1]["tags"]["shoal.error"] == "it was killed"
+
+
+def test_what_another_training_is_at_is_not_let_go(tmp_path: Path) -> None:
+    kept = [tmp_path / name / "steps" / "a" for name in ("held", "free")]
+    for one in kept:
+        one.mkdir(parents=True)
+        (one / "rows").write_bytes(b"x" * 100)
+        for path in (one / "rows", one):
+            os.utime(path, (1.0, 1.0))
+    with make._alone(tmp_path / "held"):
+        make._trim(tmp_path, 0)
+        assert [one.exists() for one in kept] == [True, False]
+    make._trim(tmp_path, 0)
+    assert not kept[0].exists()
 
 
 @pytest.mark.slow
