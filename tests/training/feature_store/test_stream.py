@@ -18,7 +18,7 @@ from shoal_training.errors import DataError, StreamError
 from shoal_training.feature_store.definition import MqttOutput
 from shoal_training.feature_store.event_source import EventSource
 from shoal_training.feature_store.mqtt import MqttBroker, MqttEvents, MqttResults
-from shoal_training.feature_store.stream import Closed, FeatureStream
+from shoal_training.feature_store.stream import Closed, FeatureStream, Sink
 
 Windows = dict[tuple[str, str, int], tuple[int, list[float]]]
 END_NS = (START_S + 40 * DAY_S) * S
@@ -172,13 +172,14 @@ def test_a_sink_that_is_away_makes_no_event_count_twice_and_loses_no_window(tmp_
     source = Once([arrivals[at : at + 10] for at in range(0, 120, 10)])
     table, clock = Table(), Clock()
 
-    def away(_closed: Sequence[Closed]) -> None:
+    def away(closed: Sequence[Closed]) -> None:  # noqa: ARG001 - see `Sink`
         raise StreamError("publishing: the broker is away")
 
     failures = 0
     while source.parts:
         clock.now_ns = source.parts[0][-1].at_ns
-        running = FeatureStream(stream(), tmp_path / "away", [away if failures < 4 else table], clock_ns=clock)
+        sinks: list[Sink] = [away if failures < 4 else table]
+        running = FeatureStream(stream(), tmp_path / "away", sinks, clock_ns=clock)
         try:
             running.run(source, lambda: not source.parts)
         except StreamError:

@@ -62,8 +62,8 @@ def test_no_process_outlives_one_that_was_killed(tmp_path: Path) -> None:
     (tmp_path / "marks").mkdir()
     (tmp_path / "asks.py").write_text(_PROGRAM)
     command = [sys.executable, str(tmp_path / "asks.py"), str(tmp_path / "marks")]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen(command, env=paths, start_new_session=True, **pipes) as asking:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, env=paths, start_new_session=True, stdin=pipe, stdout=pipe) as asking:
         try:
             assert asking.stdout is not None
             assert asking.stdout.readline() == b"1\n"
