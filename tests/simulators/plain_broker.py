@@ -12,11 +12,11 @@ from shoal_hub.broker.program import find_mosquitto
 
 
 @contextmanager
-def plain_broker(folder: Path, port: int = 0) -> Iterator[int]:
-    """Run one for the length of the block; gives its port, a free one if none is asked for."""
+def plain_broker(folder: Path, port: int = 0, more: str = "") -> Iterator[int]:
+    """Run one, with more lines of settings, for the length of the block; gives its port, a free one unless asked."""
     port = port or free_port()
     config = folder / f"mosquitto-{port}.conf"
-    config.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\n")
+    config.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\n{more}")
     process = subprocess.Popen([find_mosquitto(), "-c", str(config)], stderr=subprocess.DEVNULL)
     try:
         deadline_s = time.monotonic() + 10

@@ -4,13 +4,14 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import duckdb
 import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 from sqlalchemy import create_engine, text
 from tests.checks.inference_sink import InferenceSinkChecks, table
 from tests.hub.postgres_cluster import PostgresCluster
@@ -74,6 +75,67 @@ class TestStore(_Files):
         store = fsspec.filesystem("memory")
         found = store.glob(sink.path.removeprefix("memory:/") + "/_shoal/*.json")
         return [Manifest.model_validate_json(store.cat_file(path)) for path in found]
+
+
+class Plain(MemoryFileSystem):
+    """Stands for SFTP and the like: a file is there from its first byte, and none is renamed over another."""
+
+    protocol = "plain"
+    store: ClassVar[dict[str, Any]] = {}
+    pseudo_dirs: ClassVar[list[str]] = [""]
+    breaks_at = 0
+    """The write that breaks off, from 1; 0: none does."""
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return str(MemoryFileSystem._strip_protocol(path.removeprefix("plain:/")))
+
+    def pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **more: Any) -> None:
+        Plain.breaks_at -= 1
+        if Plain.breaks_at == 0:
+            super().pipe_file(path, value[: len(value) // 2], mode, **more)
+            raise OSError("the connection was lost")
+        super().pipe_file(path, value, mode, **more)
+
+    def mv(self, path1: str, path2: str, **more: Any) -> None:
+        if self.exists(path2):
+            raise FileExistsError(path2)
+        super().mv(path1, path2, **more)
+
+
+class TestPlainFiles(_Files):
+    """A file system that is no object store: what is written there is renamed once it is whole."""
+
+    @pytest.fixture(autouse=True)
+    def _known(self) -> Iterator[None]:
+        fsspec.register_implementation("plain", Plain, clobber=True)
+        yield
+        Plain.store.clear()
+        Plain.pseudo_dirs[:] = [""]
+
+    @pytest.fixture
+    def sink(self) -> Sink:
+        return FileSink(path="plain://lake/out")
+
+    def manifests(self, sink: Sink, context: SinkContext) -> list[Manifest]:  # noqa: ARG002 - it is there
+        store = fsspec.filesystem("plain")
+        return [Manifest.model_validate_json(store.cat_file(path)) for path in store.glob("/lake/out/_shoal/*.json")]
+
+    def test_what_breaks_off_is_never_seen_and_is_written_again(self, sink: Sink, context: SinkContext) -> None:
+        with sink.opened(context) as writer:
+            for at, name in enumerate(("part-000001-run-1.parquet", "_shoal/run-1/000001.json"), 1):
+                Plain.breaks_at = at
+                with pytest.raises(SinkError, match="the connection was lost"):
+                    writer.write(1, table(1))
+                assert not fsspec.filesystem("plain").exists(f"/lake/out/{name}")
+                assert writer.written() == {}
+            done = writer.write(1, table(1))
+            assert writer.written() == {1: done}
+        assert len(self.rows(sink, context)) == 3
+
+    def test_half_a_manifest_is_written_again(self, sink: Sink, context: SinkContext) -> None:
+        fsspec.filesystem("plain").pipe_file("/lake/out/_shoal/run-1.json", b'{"run": "run-1", "na')
+        self.test_a_manifest_is_written_once(sink, context)
 
 
 class TestSqlite(InferenceSinkChecks):

@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import Iterator
+from getpass import getuser
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -193,6 +194,19 @@ class TestHttp(_Sending):
             with pytest.raises(SinkError, match="it answers 503, 3 times"):
                 writer.write(1, table(1))
             assert writer.written() == {}
+
+
+def test_a_broker_that_refuses_a_message_is_told_and_the_part_is_not_noted(tmp_path: Path) -> None:
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "acl").write_text("topic write open/#\n")
+    with plain_broker(tmp_path, more=f"user {getuser()}\nacl_file {tmp_path / 'acl'}\n") as port:
+        context = SinkContext("r", tmp_path, tmp_path / "notes")
+        with MqttSink(host="127.0.0.1", port=port, topic="closed").opened(context) as writer:
+            with pytest.raises(SinkError, match="closed: refused: Not authorized"):
+                writer.write(1, table(1))
+            assert writer.written() == {}
+        with MqttSink(host="127.0.0.1", port=port, topic="open/x").opened(context) as writer:
+            assert writer.write(1, table(1)).rows == 3
 
 
 def test_receivers_that_are_not_there_are_told(tmp_path: Path) -> None:

@@ -4,9 +4,11 @@ import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import Consumer, KafkaError, Producer
 from tests.training.feature_store.clicks import DAY_S, START_S, S, stream
 
 from shoal_numerics.features.events import Arrival
@@ -97,6 +99,46 @@ def test_events_that_came_and_were_not_yet_taken_are_not_told_as_done(cluster: K
         source.done(taken)
     with KafkaEvents(cluster, "held", "holds") as source:
         assert [one.data for one in some(source, 7)] == [str(at).encode() for at in range(3, 10)]
+
+
+def test_a_line_that_is_too_large_is_told_with_what_to_do(cluster: KafkaCluster) -> None:
+    with (
+        KafkaResults(cluster, "large") as sender,
+        pytest.raises(StreamError, match=r"publishing to kafka://.*/large: .*large.* raise `message.max.bytes`"),
+    ):
+        sender.publish([b"x" * 2_000_000])
+
+
+def test_a_place_that_the_brokers_can_not_tell_is_not_taken_for_none(
+    cluster: KafkaCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with KafkaResults(cluster, "untold") as sender:
+        sender.publish([b"one", b"two"], ["k", "k"])
+    with KafkaEvents(cluster, "untold", "knows") as source:
+        source.done(source.take(1, 20.0))
+    monkeypatch.setattr("confluent_kafka.Consumer", Untold)
+    with (
+        pytest.raises(StreamError, match="connecting to kafka://.*/untold: "),
+        KafkaEvents(cluster, "untold", "knows", start_s=3.0),
+    ):
+        pass
+    monkeypatch.undo()
+    with KafkaEvents(cluster, "untold", "knows") as source:
+        assert [one.data for one in some(source, 1)] == [b"two"]
+
+
+class Untold:
+    """A consumer whose brokers answer, with an error instead of a partition's offset; the double can not be told to."""
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        self._inner = Consumer(settings)
+
+    def committed(self, asked: list[Any], timeout: float) -> list[Any]:  # noqa: ARG002 - Confluent's
+        error = KafkaError(KafkaError.GROUP_AUTHORIZATION_FAILED)
+        return [SimpleNamespace(partition=one.partition, offset=-1001, error=error) for one in asked]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
 
 
 def test_brokers_that_are_not_there_are_told() -> None:

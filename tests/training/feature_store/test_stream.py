@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import Iterator, Sequence
+from getpass import getuser
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,9 @@ from tests.training.feature_store.clicks import DAY_S, DEFINITIONS, HOUR_S, STAR
 from shoal_numerics.features.events import Arrival
 from shoal_training.errors import DataError, StreamError
 from shoal_training.feature_store.definition import MqttOutput
+from shoal_training.feature_store.event_source import EventSource
 from shoal_training.feature_store.mqtt import MqttBroker, MqttEvents, MqttResults
-from shoal_training.feature_store.stream import Closed, FeatureStream
+from shoal_training.feature_store.stream import Closed, FeatureStream, Sink
 
 Windows = dict[tuple[str, str, int], tuple[int, list[float]]]
 END_NS = (START_S + 40 * DAY_S) * S
@@ -144,6 +146,63 @@ def test_a_stream_that_was_killed_goes_on_with_all_that_it_had_kept(tmp_path: Pa
     same(table.windows, wanted.windows)
 
 
+class Once(EventSource):
+    """Gives messages in parts; those that were not done come again."""
+
+    def __init__(self, parts: list[list[Arrival]]) -> None:
+        self.parts = parts
+
+    def start(self) -> None:
+        pass
+
+    def stop(self) -> None:
+        pass
+
+    def take(self, most: int, timeout_s: float) -> list[Arrival]:  # noqa: ARG002 - see `EventSource`
+        return self.parts[0]
+
+    def done(self, arrivals: Sequence[Arrival]) -> None:  # noqa: ARG002 - see `EventSource`
+        del self.parts[0]
+
+
+def test_a_sink_that_is_away_makes_no_event_count_twice_and_loses_no_window(tmp_path: Path) -> None:
+    arrivals = clicks(120)
+    whole, wanted = streamed(tmp_path / "whole", arrivals, [9])
+    whole.finish(END_NS)
+    source = Once([arrivals[at : at + 10] for at in range(0, 120, 10)])
+    table, clock = Table(), Clock()
+
+    def away(closed: Sequence[Closed]) -> None:  # noqa: ARG001 - see `Sink`
+        raise StreamError("publishing: the broker is away")
+
+    failures = 0
+    while source.parts:
+        clock.now_ns = source.parts[0][-1].at_ns
+        sinks: list[Sink] = [away if failures < 4 else table]
+        running = FeatureStream(stream(), tmp_path / "away", sinks, clock_ns=clock)
+        try:
+            running.run(source, lambda: not source.parts)
+        except StreamError:
+            failures += 1
+        running.close()
+    assert failures == 4
+    last = FeatureStream(stream(), tmp_path / "away", [table], clock_ns=clock)
+    assert len(last.log.read().at_ns) == 120
+    last.finish(END_NS)
+    same(table.windows, wanted.windows)
+
+
+def test_what_was_not_given_is_given_before_windows_are_kept_without_it(tmp_path: Path) -> None:
+    running, table = streamed(tmp_path, clicks(60), [9])
+    known = dict(table.windows)
+    running.close()
+    table.windows.clear()
+    again = FeatureStream(stream(), tmp_path, [table])
+    again.save()
+    assert table.windows
+    assert table.windows.items() <= known.items()
+
+
 def test_a_log_of_other_fields_is_refused(tmp_path: Path) -> None:
     streamed(tmp_path, clicks(5), [1])[0].close()
     other = {"week": DEFINITIONS["week"] | {"features": {"x": {"aggregate": "mean", "field": "price"}}}}
@@ -204,6 +263,16 @@ def test_what_was_not_done_comes_again_after_a_restart(broker: MqttBroker) -> No
         while len(found) < 2:
             found += [one.data for one in source.take(10, 20.0)]
     assert found == [b"two", b"three"]
+
+
+def test_a_broker_that_refuses_a_line_is_told(tmp_path: Path) -> None:
+    (tmp_path / "acl").write_text("topic write open/#\n")
+    with plain_broker(tmp_path, more=f"user {getuser()}\nacl_file {tmp_path / 'acl'}\n") as port:
+        here = MqttBroker(port=port)
+        with MqttResults(here, "closed") as sender, pytest.raises(StreamError, match="closed: refused: Not authorized"):
+            sender.publish([b"one", b"two"])
+        with MqttResults(here, "open/x") as sender:
+            sender.publish([b"one", b"two"])
 
 
 def test_a_broker_that_is_not_there_is_told() -> None:

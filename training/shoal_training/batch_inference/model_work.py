@@ -157,13 +157,16 @@ class ModelWork:
         return Declared(inputs, self._specs[1], bundle.labels, bundle.processing, self.features)
 
     def _prepared(self, table: "pa.Table") -> Prepared:
-        """Make the inputs: at once where columns hold whole tensors, by the processing where they do not."""
+        """Make the inputs: at once where columns hold whole tensors, by the processing where they do not.
+
+        Of the baseline's features a device refuses rows with a number that is none: so does the processing here.
+        """
         whole: dict[str, Array] = {}
         declared = {} if self.bundle.processing is None else self.bundle.processing.inputs
         for spec in self._specs[0]:
             names = self._columns(spec, table)
             found = tensor_of(spec, table, names) if names and spec.name not in declared else None
-            if found is not None:
+            if found is not None and (names is not self.features or _is_finite(found)):
                 whole[spec.name] = found
         others = [spec for spec in self._specs[0] if spec.name not in whole]
         rest = self._rest(others, table)
@@ -274,6 +277,10 @@ def _taken(prepared: Prepared, places: Sequence[int]) -> Prepared:
     inputs = {name: array[chosen] for name, array in prepared.inputs.items()}
     placements = [prepared.placements[at] for at in places] if prepared.placements else []
     return Prepared(inputs, prepared.kept[chosen], {}, placements)
+
+
+def _is_finite(array: Array) -> bool:
+    return array.dtype.kind != "f" or bool(np.isfinite(array).all())
 
 
 def _is_plain(kind: "pa.DataType") -> bool:

@@ -127,9 +127,9 @@ class KafkaEvents(EventSource):
         """Take the partitions that are not taken yet, from where the group is; return whether there are any at all.
 
         Raises:
-            KafkaException: No broker answers in time.
+            KafkaException: No broker answers in time, or it does not tell where the group is.
         """
-        from confluent_kafka import OFFSET_BEGINNING, TopicPartition
+        from confluent_kafka import OFFSET_BEGINNING, KafkaException, TopicPartition
 
         self._running.poll(0)  # serves what the client has to tell
         about = self._running.list_topics(self._topic, timeout=timeout_s).topics[self._topic]
@@ -139,10 +139,12 @@ class KafkaEvents(EventSource):
         new = [TopicPartition(self._topic, number) for number in sorted(set(about.partitions) - self._partitions)]
         if new:
             for one in self._running.committed(new, timeout=timeout_s):
+                if one.error is not None:  # its offset looks as if nothing had ever been committed
+                    raise KafkaException(one.error)
                 if one.offset < 0:
                     one.offset = OFFSET_BEGINNING
                 self._running.incremental_assign([one])
-        self._partitions |= set(about.partitions)
+                self._partitions.add(one.partition)
         self._looked_s = time.monotonic()
         return bool(self._partitions)
 
@@ -225,10 +227,17 @@ class KafkaResults(EventResults):
             self._producer = None
 
     def _produced(self, producer: "Producer", line: bytes, key: bytes | None) -> bool:
+        from confluent_kafka import KafkaException
+
         try:
             producer.produce(self._topic, line, key=key, on_delivery=self._delivered)
         except BufferError:
             return False
+        except KafkaException as error:
+            raise StreamError(
+                f"publishing to {self._label}: {error.args[0].str()}; where a line is too large, raise "
+                "`message.max.bytes` in the cluster's `settings`; else start again, with a new connection"
+            ) from error
         return True
 
     def _delivered(self, error: Any, _message: "Message") -> None:  # noqa: ANN401 - Confluent's, without types

@@ -187,6 +187,8 @@ class MqttResults(EventResults):
     def __init__(self, broker: MqttBroker, topic: str, timeout_s: float = 30.0) -> None:
         self._connection = _Connection(broker, "", "", is_lasting=False)
         self._topic, self._timeout_s = topic, timeout_s
+        self._refused: dict[int, str] = {}
+        self._connection.client.on_publish = self._answered
 
     def start(self) -> None:
         """See `EventResults`."""
@@ -209,3 +211,10 @@ class MqttResults(EventResults):
                 raise StreamError(f"publishing to {self._topic}: {error}; is the broker there?") from error
             if not one.is_published():
                 raise StreamError(f"publishing to {self._topic}: not confirmed within {self._timeout_s:g} s")
+            if reason := self._refused.pop(one.mid, ""):
+                raise StreamError(f"publishing to {self._topic}: refused: {reason}; may this name write there?")
+
+    def _answered(self, _client: "Client", _data: object, number: int, reason: Any, _more: object) -> None:  # noqa: ANN401 - paho's
+        """Note what the broker refuses: paho marks it as published too, after this call."""
+        if reason.is_failure:
+            self._refused[number] = str(reason)

@@ -122,30 +122,25 @@ class FeatureStream:
         """
         while not should_stop():
             arrivals = source.take(self._settings.batch_messages, self._settings.take_s)
-            self.take(arrivals)
-            source.done(arrivals)
+            self._keep(arrivals)
+            source.done(arrivals)  # before a sink may fail: what is kept must not come again, and is given again anyway
+            self._give()
             self._save_in_time()
         self.save()
 
     def take(self, arrivals: Sequence[Arrival]) -> list[Closed]:
         """Keep the events of messages, and give what has closed to the sinks."""
-        batch = self._reader.read(arrivals)
-        if len(batch.entities):
-            self.log.append(batch)
-        closed = [*self._owed, *self._add(batch)]
-        self._owed.clear()
-        self._tell(closed)
-        return closed
+        self._keep(arrivals)
+        return self._give()
 
     def finish(self, now_ns: int) -> list[Closed]:
         """Close windows as if time had come so far, for a stream that has ended."""
-        closed = [
+        self._owed += [
             one
             for name, windows in self.windows.items()
             if (one := self._closed(name, windows.plan, windows.advance(now_ns)))
         ]
-        self._tell(closed)
-        return closed
+        return self._give()
 
     def recompute(self, until_ns: int | None = None) -> list[Closed]:
         """Compute all kept events again, give that to the sinks in place of what was streamed, and return it.
@@ -162,7 +157,11 @@ class FeatureStream:
         return found
 
     def save(self) -> None:
-        """Keep open windows, and forget events that are older than the stream keeps them."""
+        """Keep open windows, and forget events that are older than the stream keeps them.
+
+        What has closed and is not given yet is given before: a restart would not find it again.
+        """
+        self._give()
         states = {name: dump_windows(one) for name, one in self.windows.items()}
         self.log.save(states, self.log.last_number(), self._stream.keep_days * 86_400)
         self._saved_ns = self._clock_ns()
@@ -174,6 +173,19 @@ class FeatureStream:
     def _save_in_time(self) -> None:
         if self._clock_ns() - self._saved_ns > self._settings.save_s * 1e9:
             self.save()
+
+    def _keep(self, arrivals: Sequence[Arrival]) -> None:
+        batch = self._reader.read(arrivals)
+        if len(batch.entities):
+            self.log.append(batch)
+        self._owed += self._add(batch)
+
+    def _give(self) -> list[Closed]:
+        """Give what has closed to the sinks; what they did not take is given with the next, or after a restart."""
+        closed = list(self._owed)
+        self._tell(closed)
+        self._owed.clear()
+        return closed
 
     def _add(self, batch: EventBatch) -> list[Closed]:
         closed = []

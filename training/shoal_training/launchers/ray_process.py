@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _TOLD: Final = 1_000
 """Characters of what Ray says that an error shows."""
 _NOT_STARTED: Final = 75
-_STARTS: Final = 5
+STARTS: Final = 5
 """Of a Ray on this machine: it ends if one of its own processes needs more than 15 s to begin, and has no setting for
 that; on a busy machine the next one finds its files in memory."""
 
@@ -42,7 +42,7 @@ def drive(
         take: Given each line that it writes.
         timeout_s: After which it is ended.
     """
-    for _ in range(_STARTS):
+    for _ in range(STARTS):
         with tempfile.TemporaryDirectory(prefix="shoal-ray-", ignore_cleanup_errors=True) as temporary:
             command = [sys.executable, "-m", module, str(folder.absolute()), temporary]
             with running(command, folder / LOG_FILE, ray_environment(share), timeout_s) as child:

@@ -8,8 +8,10 @@ import asyncio
 import json
 import os
 import shlex
+import time
 import warnings
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -25,6 +27,9 @@ _LAST_LINES: Final = 20
 """Of the log, that an error shows."""
 _TRIES: Final = 6
 """To send a job, where the cluster asks for another one after 10 s."""
+_ENDED: Final = frozenset({"STOPPED", "SUCCEEDED", "FAILED"})
+_AGAIN_S: Final = 1.0
+"""Before a log is followed again that has ended, from its beginning."""
 _WITHOUT: Final = (".git", "__pycache__")
 """Of the folder, what does not go to the cluster."""
 
@@ -58,11 +63,10 @@ class RayJob:
         """
         log = _Log(progress)
         try:
-            with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", "ssl=None", DeprecationWarning)  # how Ray asks aiohttp
-                asyncio.run(self._follow(log))
+            self._follow_to_the_end(log)
         except BaseException:
-            self.cancel()
+            with suppress(Exception):  # what has happened first is told
+                self.cancel()
             raise
         if log.result is not None:
             return RunRecord.model_validate(log.result)
@@ -74,13 +78,29 @@ class RayJob:
             f"running a pipeline on Ray: the job {self.id} ended as {self.status()}; its log ends with: {said}"
         )
 
-    async def _follow(self, log: "_Log") -> None:
-        rest = ""
+    def _follow_to_the_end(self, log: "_Log") -> None:
+        """Follow its log again where that ends before the job does, as where a proxy or the dashboard is restarted."""
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "ssl=None", DeprecationWarning)  # how Ray asks aiohttp
+            while True:
+                has_ended = self.status() in _ENDED  # asked before: what it wrote last is in the log that follows
+                rest = asyncio.run(self._follow(log))
+                if has_ended or log.result is not None or log.error is not None:
+                    log.take(rest)
+                    return
+                time.sleep(_AGAIN_S)
+
+    async def _follow(self, log: "_Log") -> str:
+        """Take the lines of the log that were not taken yet: it comes from its beginning. Return what no line ends."""
+        at, rest = 0, ""
         async for text in self.client.tail_job_logs(self.id):
             *lines, rest = (rest + text).split("\n")
             for line in lines:
-                log.take(line)
-        log.take(rest)
+                at += 1
+                if at > log.lines:
+                    log.lines = at
+                    log.take(line)
+        return rest
 
 
 def submit(file: PipelineFile, address: str, root: Path, out_dir: Path | None = None, *, is_fresh: bool) -> RayJob:
@@ -142,6 +162,8 @@ class _Log:
     progress: Progress
     result: dict[str, Any] | None = None
     error: dict[str, str] | None = None
+    lines: int = 0
+    """That were taken."""
     last: deque[str] = field(default_factory=lambda: deque(maxlen=_LAST_LINES))
 
     def take(self, line: str) -> None:

@@ -45,7 +45,8 @@ def do_tune(rows: steps.Rows, tuning: Tuning, prepared: Path, folder: Path, work
         threads=threads if on_ray is None else on_ray.cpus,
         sources=training.trainer.sources(rows.folder),
     )
-    study = search(work, part, kept, working, progress, None if on_ray is None else RayTasks(on_ray.share()))
+    crew = None if on_ray is None else RayTasks(on_ray.share(), on_ray.timeout_s)
+    study = search(work, part, kept, working, progress, crew)
     write_tuning(study, work.metric, work.study, folder)
     study.close()
     if (working / STUDY_FILE).is_file():

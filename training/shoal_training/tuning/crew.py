@@ -4,6 +4,7 @@ import os
 import selectors
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Final, Protocol
@@ -20,7 +21,7 @@ class Crew(Protocol):
         Args:
             folder: Of the search, with its work.
             numbers: Of the workers.
-            seconds: After which none begins a trial.
+            seconds: After this call, beyond which none begins a trial.
             ended: Called after each trial.
 
         Returns:
@@ -39,11 +40,11 @@ class Processes:
 
     def run(self, folder: Path, numbers: Sequence[int], seconds: float, ended: Callable[[], None]) -> Mapping[int, str]:
         """See `Crew`."""
-        died = {}
+        died, until_s = {}, time.time() + seconds
         try:
             with selectors.DefaultSelector() as selector:
                 for number in numbers:
-                    selector.register(self._start(folder, number, seconds), selectors.EVENT_READ)
+                    selector.register(self._start(folder, number, until_s), selectors.EVENT_READ)
                 while self._running:
                     for key, _ in selector.select():
                         if os.read(key.fd, 4096):
@@ -61,8 +62,8 @@ class Processes:
             self._running.clear()
         return died
 
-    def _start(self, folder: Path, number: int, seconds: float) -> IO[bytes]:
-        arguments = [sys.executable, "-m", "shoal_training.tuning.worker", str(folder), str(number), str(seconds)]
+    def _start(self, folder: Path, number: int, until_s: float) -> IO[bytes]:
+        arguments = [sys.executable, "-m", "shoal_training.tuning.worker", str(folder), str(number), str(until_s)]
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(one for one in sys.path if one)}
         with _log(folder, number).open("wb") as log:
             process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=log, env=environment)

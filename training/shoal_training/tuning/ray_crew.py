@@ -8,6 +8,7 @@ killed is gone on with. Ray says where workers run, and with how much.
 
 import json
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -30,14 +31,15 @@ class RayTasks:
 
     Args:
         share: What each of them takes, and of which cluster; its number of workers is that of one training.
+        timeout_s: After which they are ended, the wait for free machines included; None: they take what they take.
     """
 
-    def __init__(self, share: Share) -> None:
-        self._share = share
+    def __init__(self, share: Share, timeout_s: float | None = None) -> None:
+        self._share, self._timeout_s = share, timeout_s
 
     def run(self, folder: Path, numbers: Sequence[int], seconds: float, ended: Callable[[], None]) -> Mapping[int, str]:
         """See `Crew`."""
-        call = {"share": self._share.model_dump(), "numbers": list(numbers), "seconds": seconds}
+        call = {"share": self._share.model_dump(), "numbers": list(numbers), "until_s": time.time() + seconds}
         (folder / CALL_FILE).write_text(json.dumps(call) + "\n")
         (folder / ERROR_FILE).unlink(missing_ok=True)
         died: dict[int, str] = {}
@@ -50,17 +52,17 @@ class RayTasks:
                 elif found["event"] == "died":
                     died[found["worker"]] = found["said"]
 
-        child = drive(DRIVER, folder, self._share, take)
+        child = drive(DRIVER, folder, self._share, take, self._timeout_s)
         raise_error(folder)
         child.raise_if_failed("tuning on Ray", "Ray's driver", 0)
         return died
 
 
-def do_trials_of(folder: str, number: int, seconds: float, told: "Queue") -> str:
+def do_trials_of(folder: str, number: int, until_s: float, told: "Queue") -> str:
     """Do trials; return what has ended it early, as a line, or nothing."""
     (Path(folder) / f"process-{number}").write_text(f"{os.getpid()}\n")
     try:
-        do_trials(Path(folder), number, seconds, lambda: told.put(json.dumps({"event": "trial"})))
+        do_trials(Path(folder), number, until_s, lambda: told.put(json.dumps({"event": "trial"})))
     except Exception as problem:  # noqa: BLE001 - told by the search
         return said(problem)
     return ""

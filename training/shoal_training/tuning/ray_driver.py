@@ -23,16 +23,16 @@ def main(folder: Path, temporary: str) -> int:
     call = json.loads((folder / CALL_FILE).read_text())
     numbers: list[int] = call["numbers"]
     share = Share.model_validate(call["share"]).model_copy(update={"workers": len(numbers)})
-    return driven(folder, temporary, share, partial(_search, folder, share, numbers, call["seconds"]))
+    return driven(folder, temporary, share, partial(_search, folder, share, numbers, call["until_s"]))
 
 
-def _search(folder: Path, share: Share, numbers: list[int], seconds: float, told: "Queue") -> None:
+def _search(folder: Path, share: Share, numbers: list[int], until_s: float, told: "Queue") -> None:
     import ray
     from ray.exceptions import RayError
 
     # What dies is not started again by Ray: the search does, once it has put back what was tried.
     task = ray.remote(do_trials_of).options(**share.of_a_task(), max_retries=0)
-    for number, one in [(number, task.remote(str(folder), number, seconds, told)) for number in numbers]:
+    for number, one in [(number, task.remote(str(folder), number, until_s, told)) for number in numbers]:
         try:
             failed = ray.get(one)
         except RayError as error:

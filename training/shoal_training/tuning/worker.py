@@ -1,4 +1,7 @@
-"""`python -m shoal_training.tuning.worker FOLDER NUMBER SECONDS`: a process of a search; it writes a line a trial."""
+"""`python -m shoal_training.tuning.worker FOLDER NUMBER UNTIL`: a process of a search; it writes a line a trial.
+
+UNTIL is in seconds since 1970: a worker may begin long after it was asked for.
+"""
 
 import sys
 import time
@@ -8,10 +11,10 @@ from pathlib import Path
 from shoal_training.tuning.work import read_work
 
 
-def do_trials(folder: Path, number: int, seconds: float, ended: Callable[[], None]) -> None:
-    """Do trials of a search until there are enough, or the seconds are over; call `ended` after each."""
+def do_trials(folder: Path, number: int, until_s: float, ended: Callable[[], None]) -> None:
+    """Do trials of a search until there are enough, or it is so many seconds after 1970; call `ended` after each."""
     work, train, kept = read_work(folder)
-    until = time.monotonic() + seconds
+    until = time.monotonic() + until_s - time.time()
     study = work.opened(folder, number)
     work.trials(train, kept, folder).run(study, until, ended)
     study.close()

@@ -4,15 +4,17 @@ Rows and answers travel through Ray, so that machines of a cluster need no folde
 """
 
 import os
-import tempfile
 from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from shoal_training.batch_inference.engines.engine import Answer, Engine, EngineContext, Work, answered
 from shoal_training.batch_inference.parts import Part
 from shoal_training.errors import InferenceError
-from shoal_training.launchers.ray_cluster import Share, connected, ray_environment
+from shoal_training.launchers.ray_cluster import RayNotStartedError, Share, connected, ray_environment
+from shoal_training.launchers.ray_process import STARTS
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -45,10 +47,8 @@ class RayEngine(Engine, Share):
         share = Share.model_validate(self.model_dump(include=set(Share.model_fields)))
         for name, value in ray_environment(share).items():
             os.environ.setdefault(name, value)  # and left there: Ray reads its token once in a process
-        with (
-            tempfile.TemporaryDirectory(prefix="shoal-ray-", ignore_cleanup_errors=True) as temporary,
-            connected(share, temporary),
-        ):
+        with ExitStack() as whole:
+            _connect(share, whole)
             yield from self._answers(work, parts, context)
 
     def _answers(self, work: Work, parts: Sequence[Part], context: EngineContext) -> Iterator[tuple[Part, Answer]]:
@@ -85,6 +85,21 @@ class RayEngine(Engine, Share):
                 "more memory than there is: make `part_rows` smaller"
             ) from error
         return answer
+
+
+def _connect(share: Share, whole: ExitStack) -> None:
+    """Be part of a cluster until the context ends; a Ray of this machine is started as often as `STARTS` says."""
+    for left in reversed(range(STARTS)):
+        with ExitStack() as one:
+            temporary = one.enter_context(TemporaryDirectory(prefix="shoal-ray-", ignore_cleanup_errors=True))
+            try:
+                one.enter_context(connected(share, temporary))
+            except RayNotStartedError:
+                if not left:
+                    raise
+                continue
+            whole.push(one.pop_all())
+            return
 
 
 def _answer(work: Work, part: Part, table: "pa.Table") -> Answer:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 RUN_SIGN: Final = "{run}"
 NOTES_FOLDER: Final = "_shoal"
+_OBJECT_STORES: Final = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss", "oci", "memory"})
+"""Protocols of stores that show an object only once it is whole; elsewhere it is renamed."""
 
 
 class FileSink(Sink):
@@ -64,8 +66,9 @@ class FileSink(Sink):
 class _FileWriter(Writer):
     def __init__(self, sink: FileSink, filesystem: Any, root: str, run: str) -> None:  # noqa: ANN401 - fsspec's
         self._sink, self._filesystem, self._root, self._run = sink, filesystem, root, run
-        protocol = filesystem.protocol
-        self._is_local = "file" in ((protocol,) if isinstance(protocol, str) else protocol)
+        protocols = {filesystem.protocol} if isinstance(filesystem.protocol, str) else set(filesystem.protocol)
+        self._is_local = "file" in protocols
+        self._is_store = bool(protocols & _OBJECT_STORES)
 
     def written(self) -> Mapping[int, WrittenPart]:
         """See `Writer`: parts whose note is there, and whose files are as it says."""
@@ -99,8 +102,8 @@ class _FileWriter(Writer):
         """See `Writer`."""
         path = f"{NOTES_FOLDER}/{self._run}.json"
         with self._says("looking for the manifest"):
-            is_there = self._filesystem.exists(f"{self._root}/{path}")
-        if not is_there:
+            is_whole = self._is_manifest(f"{self._root}/{path}")
+        if not is_whole:
             self._put(path, manifest.model_dump_json(indent=2).encode())
 
     def _folders(self, part: int, table: "pa.Table") -> "Iterator[tuple[str, pa.Table]]":
@@ -136,15 +139,31 @@ class _FileWriter(Writer):
         path = f"{self._root}/{file.path}"
         return bool(self._filesystem.exists(path)) and self._filesystem.info(path)["size"] == file.size_bytes
 
+    def _is_manifest(self, path: str) -> bool:
+        """Whether one is there, and whole."""
+        if not self._filesystem.exists(path):
+            return False
+        try:
+            Manifest.model_validate_json(self._filesystem.cat_file(path))
+        except ValueError:
+            return False
+        return True
+
     def _put(self, path: str, content: bytes) -> None:
-        """Write a file whole: stores show an object only once it is, and here it is renamed."""
+        """Write a file whole: object stores show one only once it is, and elsewhere it is renamed."""
         whole = f"{self._root}/{path}"
         with self._says(f"writing {path}"):
             if self._is_local:
                 write_whole(Path(whole), content)
             else:
-                self._filesystem.makedirs(os.path.dirname(whole), exist_ok=True)  # noqa: PTH120 - a store's path
-                self._filesystem.pipe_file(whole, content)
+                folder, name = os.path.split(whole)
+                self._filesystem.makedirs(folder, exist_ok=True)
+                begun = whole if self._is_store else f"{folder}/.{name}.new"
+                self._filesystem.pipe_file(begun, content)
+                if begun != whole:
+                    if self._filesystem.exists(whole):  # of an attempt before; not all rename over what is there
+                        self._filesystem.rm_file(whole)
+                    self._filesystem.mv(begun, whole)
 
     @contextmanager
     def _says(self, doing: str) -> Iterator[None]:

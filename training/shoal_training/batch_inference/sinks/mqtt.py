@@ -96,6 +96,8 @@ class _MqttWriter(NotedWriter):
     def __init__(self, sink: MqttSink, client: "Client", context: SinkContext) -> None:
         super().__init__(context.run, context.notes)
         self._sink, self._client = sink, client
+        self._refused: dict[int, str] = {}
+        client.on_publish = self._answered
 
     def send(self, part: int, rows: Iterator[bytes]) -> None:
         """See `NotedWriter`; the broker's word is waited for, a thousand messages behind."""
@@ -124,6 +126,11 @@ class _MqttWriter(NotedWriter):
         except ValueError as error:
             raise SinkError(f"writing to {self._sink.label}: {error}; send smaller rows") from error
 
+    def _answered(self, _client: "Client", _data: Any, number: int, reason: Any, _properties: Any) -> None:  # noqa: ANN401 - paho's
+        """Note what the broker refuses: paho marks it as published too, after this call."""
+        if reason.is_failure:
+            self._refused[number] = str(reason)
+
     def _confirm(self, sent: "MQTTMessageInfo") -> None:
         ends_at = time.monotonic() + self._sink.timeout_s
         try:
@@ -137,3 +144,5 @@ class _MqttWriter(NotedWriter):
                 f"writing to {self._sink.label}: a message was not confirmed within {waited_s:.0f} s; run again when "
                 "the broker is there"
             )
+        if reason := self._refused.pop(sent.mid, ""):
+            raise SinkError(f"writing to {self._sink.label}: refused: {reason}; mend the name's rights or the topic")
