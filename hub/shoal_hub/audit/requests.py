@@ -93,8 +93,12 @@ def _action(scope: Scope) -> str:
 
 
 def _own(made: dict[str, str], feature: str, difference: Difference) -> list[str]:
-    """Return new rows, those of the route's own feature first: a new rollout before the files that it brought."""
-    return [*(name for name, one in made.items() if one == feature and name in difference.after), *made]
+    """Return new rows, those of the route's own feature first, then a job that it begins.
+
+    So a new rollout stands before the files that it brought, and a training before the experiment that it belongs to.
+    """
+    first = [name for of in (feature, "jobs") for name, one in made.items() if one == of and name in difference.after]
+    return [*first, *made]
 
 
 def _subject(scope: Scope, candidates: list[str], difference: Difference) -> str:
