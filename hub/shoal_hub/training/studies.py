@@ -35,7 +35,7 @@ def study_url(settings: Settings, database: Database) -> str:
     url = database.engine.url
     if url.get_backend_name() == "sqlite":
         return f"sqlite:///{settings.data / _FILE}"
-    with database.engine.begin() as connection:
-        connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
+    with database.transaction() as session:
+        session.connection().execute(text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
     options = f"{url.query.get('options', '')} -c search_path={SCHEMA}".strip()
     return url.update_query_dict({"options": options}).render_as_string(hide_password=False)
