@@ -45,6 +45,9 @@ def body_of(text: str) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("text", SQL)
+@pytest.mark.parametrize(
+    "database_url", ["sqlite", pytest.param("postgres", marks=[pytest.mark.postgres, pytest.mark.slow])], indirect=True
+)
 def test_sql_in_any_parameter_is_text(client: TestClient, hub: HubContext, text: str) -> None:
     tables = set(inspect(hub.database.engine).get_table_names())
     assert set(METADATA.tables) <= tables

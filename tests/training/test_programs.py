@@ -38,6 +38,7 @@ def test_a_failure_is_a_sentence_for_a_person(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_new_version_is_made_with_progress_and_result_as_json_lines(bundle_dir: Path, tmp_path: Path) -> None:
     weights = str(bundle_dir / WEIGHTS_FILE)
     options = ("--parent", str(bundle_dir), "--weights", weights, "--out", str(tmp_path / "v2"))

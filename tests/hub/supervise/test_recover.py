@@ -148,6 +148,7 @@ def test_the_doctor_does_not_take_it_for_the_first_token(hub: HubContext, person
     assert first_token(Patient(hub.settings, hub.database, utc_now())).verdict == "ok"
 
 
+@pytest.mark.slow
 def test_a_sole_admin_who_has_lost_the_profile_comes_back_while_the_hub_runs_and_while_it_does_not(
     tmp_path: Path,
 ) -> None:

@@ -243,6 +243,7 @@ def test_where_no_hub_has_run_there_is_no_ca_to_replace(tmp_path: Path, passphra
     assert not passphrase.exists()
 
 
+@pytest.mark.slow
 def test_a_hub_whose_broker_ran_on_works_with_the_new_ca_and_the_new_passphrase(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -47,6 +47,7 @@ def table(folder: Path) -> tuple[list[object], ...]:
 
 
 @pytest.mark.parametrize(("sink", "left"), [(FILES, files), (SQL, table)], ids=["files", "sql"])
+@pytest.mark.slow
 def test_a_run_that_was_killed_anywhere_ends_as_one_that_was_not(
     folder: Path, tmp_path: Path, sink: str, left: Callable[[Path], object]
 ) -> None:

@@ -77,6 +77,7 @@ def test_a_keras_pipeline_gives_a_bundle_that_is_compressed_to_litert(tmp_path: 
     assert (made.form, [spec.name for spec in made.inputs]) == ("tflite", ["image"])
 
 
+@pytest.mark.slow
 def test_a_network_of_ones_own_is_trained_again_only_when_its_file_has_changed(tmp_path: Path) -> None:
     samples = blobs(90)
     columns = {f"c{at}": samples.x[:, at] for at in range(4)}

@@ -46,6 +46,7 @@ def test_in_bfloat16_it_learns_as_well_and_writes_float32(tmp_path: Path) -> Non
     assert fitted.write(tmp_path, "x", train.x, AS_THEY_ARE) == ("model.keras",)
 
 
+@pytest.mark.slow
 def test_a_file_for_litert_that_says_something_else_is_refused(tmp_path: Path) -> None:
     train = blobs(96)
     fitted = fit(tmp_path)

@@ -67,6 +67,7 @@ def test_a_killed_worker_costs_at_most_one_interval_and_no_difference(tmp_path: 
     assert [step for step, _ in history.points["held_out_accuracy"]] == [1, 2, 3, 4], "each epoch is told once"
 
 
+@pytest.mark.slow
 def test_two_processes_do_half_of_the_steps_each_and_agree(tmp_path: Path) -> None:
     (tmp_path / "log").mkdir()
     history, told = History(), list[int]()

@@ -174,6 +174,7 @@ def test_a_champion_at_the_hub_is_found_by_whoever_knows_one(run: Run, tmp_path:
     assert card.champion is not None
 
 
+@pytest.mark.slow
 def test_tuned_settings_are_trained_with_and_recorded(run: Run, tmp_path: Path) -> None:
     head = HEAD.replace("logistic_regression", "random_forest, parameters: {n_estimators: 5}")
     tuning = "  tuning: {space: {parameters.max_depth: {low: 1, high: 4}}, trials: 3, seed: 1}\n"
