@@ -25,6 +25,7 @@ from shoal_compression.comparing import (  # noqa: E402 - after the path
     sqnr_db,
 )
 from shoal_compression.data import Data  # noqa: E402 - after the path
+from shoal_compression.errors import TechniqueError  # noqa: E402 - after the path
 from shoal_compression.model import Model  # noqa: E402 - after the path
 from shoal_compression.running import scores_of  # noqa: E402 - after the path
 from shoal_compression.technique import Technique  # noqa: E402 - after the path
@@ -35,6 +36,8 @@ from shoal_numerics.tensors import Array  # noqa: E402 - after the path
 OURS = Mixed(calibration="mse", granularity="where-needed", most_float=1.0, least_agreement=0.99, confidence=0.95)
 """Static int8. The most sensitive layers stay in float32 until 512 calibration samples show the
 goal, at 95 % confidence."""
+PLAIN = OURS.model_copy(update={"least_agreement": 0.994, "confidence": None})
+"""Where no choice of layers is that sure: the goal and a standard error of 512 samples."""
 MOST_LOST, MOST_BEHIND, LEAST_SMALLER, LEAST_AGREEMENT = 0.3, 0.1, 3.8, 0.99
 FEWEST_ROWS = 5_000
 """Below it a goal in points says nothing."""
@@ -56,6 +59,13 @@ def main() -> None:
             _network(name, model, data)
 
 
+def _quantized(model: Model, data: Data) -> Model:
+    try:
+        return OURS.apply(model, data, Budget())
+    except TechniqueError:
+        return PLAIN.apply(model, data, Budget())
+
+
 def _answers(model: Model, data: Data) -> Array:
     return scores_of(model, data.test)
 
@@ -63,7 +73,7 @@ def _answers(model: Model, data: Data) -> Array:
 def _network(name: str, model: Model, data: Data) -> None:
     """Print what a network that was trained here loses, beside every peer, and how much smaller its weights are."""
     reference = _answers(model, data)
-    made = OURS.apply(model, data, Budget())
+    made = _quantized(model, data)
     answers = _answers(made, data)
     counts = len(answers) >= FEWEST_ROWS
     lost = paired_difference(right(reference, data.test.labels), right(answers, data.test.labels))
@@ -133,7 +143,7 @@ def _pretrained(name: str, model: Model, data: Data) -> None:
             shares[peer] = agreement(reference, _answers(quantize(model, data), data))
         except Exception as error:  # noqa: BLE001 - as above
             failed[peer] = repr(error)[-300:]
-    made = OURS.apply(model, data, Budget())
+    made = _quantized(model, data)
     answers = _answers(made, data)
     ours, best = agreement(reference, answers), max(shares, key=lambda one: shares[one], default=None)
     line(
