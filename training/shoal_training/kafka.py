@@ -1,5 +1,6 @@
-"""How to reach a Kafka cluster: what a file says of it, and the settings of Confluent's client that come of that."""
+"""A Kafka cluster: what a file says of it, the settings of Confluent's client that come of that, and sending to it."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, Field
@@ -7,6 +8,10 @@ from pydantic import AfterValidator, Field
 from shoal_compression.values import Value
 from shoal_training.secret import secret, without
 
+_ROOM_S: Final = 1.0
+"""How long confirmations are waited for at a time where the queue is full."""
+_SERVE_EVERY: Final = 1_000
+"""Messages between two looks at what brokers have confirmed."""
 _SECRET_WORDS: Final = ("password", "secret", "key.pem", "pem", "oauthbearer.config", "token", "sasl.jaas")
 
 
@@ -51,3 +56,91 @@ def told(error: Exception, settings: dict[str, Any]) -> str:
     """Return what the client says of an error, without the password in it."""
     inner: Any = error.args[0]
     return without(str(inner.str()), settings.get("sasl.password", ""))
+
+
+class NotSentError(Exception):
+    """Messages were not sent, or not confirmed; says why, without what was being done."""
+
+
+class KafkaPublisher:
+    """Sends messages to topics of a cluster. What the client itself sends again is written once, and in its order.
+
+    Args:
+        cluster: Where.
+        purpose: What is being done, for the error of a password that is not there.
+        timeout_s: How long a message may wait for the brokers' word.
+
+    Raises:
+        DataError: The password's variable is not set.
+        NotSentError: The settings are none of the client's.
+    """
+
+    def __init__(self, cluster: KafkaCluster, purpose: str, timeout_s: float) -> None:
+        from confluent_kafka import KafkaException, Producer
+
+        self._timeout_s = timeout_s
+        self._settings = {
+            **cluster.client_settings(purpose),
+            "enable.idempotence": True,
+            "message.timeout.ms": round(timeout_s * 1000),
+        }
+        self._sent, self._failed = 0, ""
+        try:
+            self._producer: Producer = Producer(self._settings)
+        except KafkaException as error:
+            raise NotSentError(told(error, self._settings)) from error
+
+    def reach(self) -> None:
+        """See that a broker answers.
+
+        Raises:
+            NotSentError: None does in time, or it refuses.
+        """
+        from confluent_kafka import KafkaException
+
+        try:
+            self._producer.list_topics(timeout=self._timeout_s)
+        except KafkaException as error:
+            raise NotSentError(told(error, self._settings)) from error
+
+    def send(self, topic: str, value: bytes, key: str | None, headers: Mapping[str, bytes] | None = None) -> None:
+        """Send a message, once there is room in the queue; `confirm` tells whether it arrived.
+
+        Raises:
+            NotSentError: The client takes it not: it may be too large, or the client has failed for good.
+        """
+        from confluent_kafka import KafkaException
+
+        self._sent += 1
+        if self._sent % _SERVE_EVERY == 0:
+            self._producer.poll(0)
+        encoded = None if key is None else key.encode()
+        while True:
+            try:
+                self._producer.produce(
+                    topic, value, key=encoded, headers=dict(headers or {}), on_delivery=self._delivered
+                )
+            except BufferError:
+                self._producer.poll(_ROOM_S)
+                continue
+            except KafkaException as error:
+                raise NotSentError(
+                    f"{told(error, self._settings)}; where a message is too large, raise `message.max.bytes` in the "
+                    "cluster's `settings`"
+                ) from error
+            return
+
+    def confirm(self) -> None:
+        """Wait until brokers have all that was sent.
+
+        Raises:
+            NotSentError: They have not, in time; what they have of it they keep.
+        """
+        left = self._producer.flush(self._timeout_s + _ROOM_S)
+        failed, self._failed, sent, self._sent = self._failed, "", self._sent, 0
+        if left or failed:
+            raise NotSentError(failed or f"{left} of {sent} not confirmed within {self._timeout_s:g} s")
+
+    def _delivered(self, error: Any, _message: object) -> None:  # noqa: ANN401 - Confluent's, without types
+        if error is not None and not self._failed:
+            self._failed = str(error.str())

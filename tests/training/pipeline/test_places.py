@@ -29,8 +29,8 @@ SOURCES = {
         [("address", "https://api/x"), ("secret", "TOKEN")],
     ),
     "kafka": (
-        "{kind: kafka, servers: 'a:1, b:2', topic: t, window: {messages: 1}, settings: {plugin.library.paths: x.so}}",
-        [("address", "kafka://a:1"), ("address", "kafka://b:2"), ("option", "kafka plugin.library.paths")],
+        "{kind: kafka, servers: 'a:1, b:2', topic: t, window: {messages: 1}, settings: {ssl.engine.location: x.so}}",
+        [("address", "kafka://a:1"), ("address", "kafka://b:2"), ("option", "kafka ssl.engine.location")],
     ),
     "mqtt": (
         "{kind: mqtt, host: h, topic: t, window: {messages: 1}, ca_file: ca.pem, username: u, password_env: PW}",

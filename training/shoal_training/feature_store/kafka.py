@@ -12,17 +12,15 @@ from typing import TYPE_CHECKING, Any, Final
 from shoal_numerics.features.events import Arrival
 from shoal_training.errors import StreamError
 from shoal_training.feature_store.event_source import EventResults, EventSource
-from shoal_training.kafka import KafkaCluster, told
+from shoal_training.kafka import KafkaCluster, KafkaPublisher, NotSentError, told
 
 if TYPE_CHECKING:
-    from confluent_kafka import Consumer, Message, Producer
+    from confluent_kafka import Consumer, Message
 
 _log = getLogger(__name__)
 _POLL_S: Final = 0.1
 _PARTITIONS_S: Final = 60.0
 """How often it is looked whether the topic has more partitions."""
-_DELIVERY_SETTINGS: Final = {"enable.idempotence": True, "linger.ms": 5}
-"""A line that is sent again after a lost answer is written once, and in its order."""
 
 
 class KafkaEvents(EventSource):
@@ -186,8 +184,7 @@ class KafkaResults(EventResults):
 
     def __init__(self, cluster: KafkaCluster, topic: str, timeout_s: float = 30.0) -> None:
         self._cluster, self._topic, self._timeout_s = cluster, topic, timeout_s
-        self._producer: Producer | None = None
-        self._failed = ""
+        self._publisher: KafkaPublisher | None = None
 
     @property
     def _label(self) -> str:
@@ -195,51 +192,26 @@ class KafkaResults(EventResults):
 
     def start(self) -> None:
         """See `EventResults`."""
-        from confluent_kafka import KafkaException, Producer
-
-        settings = self._cluster.client_settings(f"connecting to {self._label}") | _DELIVERY_SETTINGS
-        settings["message.timeout.ms"] = int(self._timeout_s * 1000)
+        doing = f"connecting to {self._label}"
         try:
-            self._producer = Producer(settings)
-            self._producer.list_topics(timeout=self._timeout_s)
-        except KafkaException as error:
-            reason = told(error, settings)
-            raise StreamError(f"connecting to {self._label}: {reason}; do its brokers run, and let you in?") from error
+            self._publisher = KafkaPublisher(self._cluster, doing, self._timeout_s)
+            self._publisher.reach()
+        except NotSentError as error:
+            raise StreamError(f"{doing}: {error}; do its brokers run, and let you in?") from error
 
     def publish(self, lines: Sequence[bytes], keys: Sequence[str] = ()) -> None:
         """See `EventResults`."""
-        if self._producer is None:
+        if self._publisher is None:
             raise StreamError(f"publishing to {self._label}: it is not started")
-        self._failed = ""
-        for place, line in enumerate(lines):
-            key = keys[place].encode() if keys else None
-            while not self._produced(self._producer, line, key):
-                self._producer.poll(_POLL_S)  # its queue is full
-        left = self._producer.flush(self._timeout_s)
-        if left or self._failed:
-            reason = self._failed or f"{left} of {len(lines)} not confirmed within {self._timeout_s:g} s"
-            raise StreamError(f"publishing to {self._label}: {reason}; do its brokers run, and may you write?")
+        try:
+            for place, line in enumerate(lines):
+                self._publisher.send(self._topic, line, keys[place] if keys else None)
+            self._publisher.confirm()
+        except NotSentError as error:
+            raise StreamError(
+                f"publishing to {self._label}: {error}; do its brokers run, and may you write? Then start again"
+            ) from error
 
     def stop(self) -> None:
         """See `EventResults`."""
-        if self._producer is not None:
-            self._producer.flush(self._timeout_s)
-            self._producer = None
-
-    def _produced(self, producer: "Producer", line: bytes, key: bytes | None) -> bool:
-        from confluent_kafka import KafkaException
-
-        try:
-            producer.produce(self._topic, line, key=key, on_delivery=self._delivered)
-        except BufferError:
-            return False
-        except KafkaException as error:
-            raise StreamError(
-                f"publishing to {self._label}: {error.args[0].str()}; where a line is too large, raise "
-                "`message.max.bytes` in the cluster's `settings`; else start again, with a new connection"
-            ) from error
-        return True
-
-    def _delivered(self, error: Any, _message: "Message") -> None:  # noqa: ANN401 - Confluent's, without types
-        if error is not None:
-            self._failed = str(error.str())
+        self._publisher = None
