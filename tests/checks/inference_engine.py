@@ -117,31 +117,6 @@ class InferenceEngineChecks:
         taken = self._until(answers, InferenceError, r"part 3 \(rows.csv, row 11 to rows.csv, row 15\): KeyError")
         assert taken == [1, 2]
 
-    def test_a_part_whose_worker_is_lost_is_answered_by_another(self, engine: Engine, marks: Path) -> None:
-        if not engine.has_workers:
-            pytest.skip("the work runs in this process")
-        found = list(engine.answers(Doubling(marks, 3, "killed", times=1), parts(), EngineContext(table)))
-        assert [part.number for part, _ in found] == list(range(1, COUNT + 1))
-
-    def test_workers_that_are_lost_while_an_answer_is_written_are_replaced(self, engine: Engine, marks: Path) -> None:
-        if not engine.has_workers:
-            pytest.skip("the work runs in this process")
-        taken = []
-        for part, _ in engine.answers(Telling(marks), parts(), EngineContext(table)):
-            taken.append(part.number)
-            if part.number == 2:
-                for one in {int(path.read_text()) for path in marks.iterdir()} - {os.getpid()}:
-                    with suppress(ProcessLookupError):
-                        os.kill(one, signal.SIGKILL)
-        assert taken == list(range(1, COUNT + 1))
-
-    def test_a_part_that_loses_every_worker_is_told_after_so_many_attempts(self, engine: Engine, marks: Path) -> None:
-        if not engine.has_workers:
-            pytest.skip("the work runs in this process")
-        answers = engine.answers(Doubling(marks, 3, "killed"), parts(), EngineContext(table))
-        assert self._until(answers, InferenceError, "answering part 3 .*lost") == [1, 2]
-        assert len(list(marks.iterdir())) == engine.retries + 1
-
     def test_a_cancelled_run_ends_between_parts(self, engine: Engine, marks: Path) -> None:
         taken: list[int] = []
         context = EngineContext(table, is_cancelled=lambda: len(taken) >= 2)
@@ -161,3 +136,26 @@ class InferenceEngineChecks:
         with pytest.raises(error, match=told):
             taken.extend(part.number for part, _ in answers)
         return taken
+
+
+class WorkerEngineChecks(InferenceEngineChecks):
+    """The same, and what an engine keeps whose work runs in other processes, which may be lost."""
+
+    def test_a_part_whose_worker_is_lost_is_answered_by_another(self, engine: Engine, marks: Path) -> None:
+        found = list(engine.answers(Doubling(marks, 3, "killed", times=1), parts(), EngineContext(table)))
+        assert [part.number for part, _ in found] == list(range(1, COUNT + 1))
+
+    def test_workers_that_are_lost_while_an_answer_is_written_are_replaced(self, engine: Engine, marks: Path) -> None:
+        taken = []
+        for part, _ in engine.answers(Telling(marks), parts(), EngineContext(table)):
+            taken.append(part.number)
+            if part.number == 2:
+                for one in {int(path.read_text()) for path in marks.iterdir()} - {os.getpid()}:
+                    with suppress(ProcessLookupError):
+                        os.kill(one, signal.SIGKILL)
+        assert taken == list(range(1, COUNT + 1))
+
+    def test_a_part_that_loses_every_worker_is_told_after_so_many_attempts(self, engine: Engine, marks: Path) -> None:
+        answers = engine.answers(Doubling(marks, 3, "killed"), parts(), EngineContext(table))
+        assert self._until(answers, InferenceError, "answering part 3 .*lost") == [1, 2]
+        assert len(list(marks.iterdir())) == engine.retries + 1

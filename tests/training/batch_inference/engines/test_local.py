@@ -8,14 +8,10 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from tests.checks.inference_engine import Doubling, InferenceEngineChecks, parts, table
+from tests.checks.inference_engine import Doubling, InferenceEngineChecks, WorkerEngineChecks, parts, table
 
 from shoal_training.batch_inference.engines.engine import Engine, EngineContext
 from shoal_training.batch_inference.engines.local import LocalEngine
-
-
-class _InOneProcess(LocalEngine):
-    has_workers = False
 
 
 class TestInThisProcess(InferenceEngineChecks):
@@ -23,11 +19,11 @@ class TestInThisProcess(InferenceEngineChecks):
 
     @pytest.fixture
     def engine(self) -> Engine:
-        return _InOneProcess()
+        return LocalEngine()
 
 
 @pytest.mark.slow
-class TestInProcesses(InferenceEngineChecks):
+class TestInProcesses(WorkerEngineChecks):
     """Two at a time, each of which may be lost."""
 
     @pytest.fixture

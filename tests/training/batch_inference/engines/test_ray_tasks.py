@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.checks.inference_engine import Doubling, InferenceEngineChecks, parts, table
+from tests.checks.inference_engine import Doubling, WorkerEngineChecks, parts, table
 from tests.training.batch_inference.models import definition_text, run
 from tests.training.ray_head import RayHead
 
@@ -19,7 +19,7 @@ from shoal_training.errors import LaunchError
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
-class TestOnACluster(InferenceEngineChecks):
+class TestOnACluster(WorkerEngineChecks):
     """All that is asked of an engine, as tasks of a Ray that outlives them."""
 
     @pytest.fixture

@@ -82,8 +82,6 @@ class Engine(Value, ABC):
 
     kind: ClassVar[str]
     """By which a file names it."""
-    has_workers: ClassVar[bool] = True
-    """Whether work runs in other processes, which may be lost."""
 
     retries: int = Field(default=2, ge=0, le=100)
     """Of a part, where its worker is lost."""
